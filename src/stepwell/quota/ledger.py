@@ -1,0 +1,220 @@
+"""The Ledger protocol: the one keeper of quota.
+
+`reserve` is the only question that may wait for a round trip; what happened is reported by calls that
+never await, so that no cancellation can come between an answer and its settling.
+
+Every block is *hard* (told cooldowns, readings until their reset, concurrency, out of service) or
+*soft* (counts against limits, guessed cooldowns, slow start). Soft blocks order the choice and never
+refuse. The rule of evidence: a request fails only when every target asked for is hard-blocked or has
+refused a call, anyone's, after the request arrived.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from stepwell.quota.limit import Limit, Scope
+from stepwell.quota.reading import Reading
+
+
+class Reservable(Protocol):
+    """What the ledger needs to know of a target."""
+
+    @property
+    def key(self) -> str:
+        """The target's identity: account and model."""
+        ...
+
+    @property
+    def account(self) -> str: ...
+
+    @property
+    def limits(self) -> Sequence[Limit]:
+        """Configured limits, of both scopes."""
+        ...
+
+    @property
+    def concurrency(self) -> int | None:
+        """Calls in flight at most, per account; None is unbounded."""
+        ...
+
+
+class Bench(StrEnum):
+    """Why a target or account is left alone for a time; the durations stand in `quota/cooldown.py`."""
+
+    RATE = "rate"  # 429: told, else a soft guess
+    FAULT = "fault"  # connection, 5xx, broken stream: circuit breaker after three in a row, soft
+    CREDIT = "credit"  # out of service, account
+    KEY = "key"  # out of service, account
+    MODEL = "model"  # out of service, target
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Why a target was not chosen.
+
+    Attributes:
+        key: The target's.
+        reason: A short word: `cooldown`, `reading`, `concurrency`, `out_of_service`, `count`,
+            `guessed`, `slow_start`, `refused`.
+        until: Monotonic time from which it may be asked again; None if only an event can tell.
+        told: The provider said so (otherwise we guess or count).
+        hard: See the module's text.
+        bench: What the cooldown is about, if it is one.
+        words: The provider's own words, shortened; empty if none.
+    """
+
+    key: str
+    reason: str
+    until: float | None
+    told: bool
+    hard: bool
+    bench: Bench | None = None
+    words: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Reservation:
+    """Quota taken before a call: one request, one slot of concurrency, estimated tokens.
+
+    Attributes:
+        target: What may be called now.
+        tokens: The estimate that was taken.
+        started: Monotonic time of the reservation.
+        probe: It was taken past a soft block.
+    """
+
+    target: Reservable
+    tokens: int
+    started: float
+    probe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Only soft blocks stand in the way, and evidence is on its way.
+
+    Attributes:
+        until: Monotonic time to ask again even if nothing happens before; None: an event will come.
+        blocks: One for each target asked for, in order.
+    """
+
+    until: float | None
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exhausted:
+    """No target asked for can serve.
+
+    Attributes:
+        until: Monotonic time of the soonest reset; None if none is known.
+        blocks: One for each target asked for, in order.
+    """
+
+    until: float | None
+    blocks: tuple[Block, ...]
+
+
+class Ended(StrEnum):
+    """How a call ended, as far as quota and health are concerned."""
+
+    SUCCESS = "success"
+    REFUSED = "refused"  # the provider declined: evidence that it has no room
+    FAILED = "failed"  # the call failed by accident
+    NEUTRAL = "neutral"  # says nothing of the target: client gone, the request's own fault
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a call came to.
+
+    Attributes:
+        ended: See Ended.
+        tokens: Tokens really used, as the provider counted; None if it did not say.
+        bench: Why the target is to be left alone; None for no cooldown.
+        delay: Told seconds until it may be asked again; None: the ledger guesses by `bench`.
+        scope: What the bench covers (CREDIT and KEY always cover the account).
+        words: The provider's own words, shortened and redacted.
+        readings: Counters of the response, if not observed before.
+    """
+
+    ended: Ended
+    tokens: int | None = None
+    bench: Bench | None = None
+    delay: float | None = None
+    scope: Scope = Scope.MODEL
+    words: str = ""
+    readings: tuple[Reading, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class LimitStatus:
+    """One limit or reading of a target, as `snapshot` shows it; `source` is configured or told."""
+
+    metric: str
+    window: float | None
+    limit: int | None
+    used: int | None
+    remaining: int | None
+    reset: float | None
+    scope: Scope
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStatus:
+    """One target as `snapshot` shows it; `block` is None if it may be called now."""
+
+    key: str
+    account: str
+    in_flight: int
+    limits: tuple[LimitStatus, ...]
+    block: Block | None
+
+
+class Ledger(Protocol):
+    """The contract of every keeper; `stepwell.testing.check_ledger` is its test."""
+
+    async def reserve(
+        self, targets: Sequence[Reservable], tokens: int, *, arrived: float
+    ) -> Reservation | Wait | Exhausted:
+        """Take room at the first target that has it: one atomic question for all of them.
+
+        Args:
+            targets: In order of preference, not empty.
+            tokens: Estimated tokens, prompt and answer.
+            arrived: Monotonic time at which the request came in, for the rule of evidence.
+        """
+        ...
+
+    def observe(self, reservation: Reservation, readings: Sequence[Reading]) -> None:
+        """A response began: believe its counters at once, and age the request from now."""
+        ...
+
+    def settle(self, reservation: Reservation, report: Report) -> None:
+        """The call ended. Settling twice does nothing."""
+        ...
+
+    def release(self, reservation: Reservation) -> None:
+        """Nothing was sent: give all of it back. After a settle it does nothing."""
+        ...
+
+    def cool_down(
+        self, target: Reservable, seconds: float, *, scope: Scope = Scope.MODEL, words: str = ""
+    ) -> None:
+        """Leave a target, or its account, alone for `seconds`, as if the provider had told so."""
+        ...
+
+    async def snapshot(self) -> tuple[TargetStatus, ...]:
+        """Every target seen so far. Changes nothing."""
+        ...
+
+    def subscribe(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call back after every change by which a waiting request may fare better or fail.
+
+        Returns:
+            A function that ends the subscription.
+        """
+        ...

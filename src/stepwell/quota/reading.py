@@ -1,0 +1,63 @@
+"""What one response said about quota."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stepwell.quota.limit import Metric, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One counter of a provider, as a response told it.
+
+    Attributes:
+        metric: What is counted.
+        window: The window's length in seconds, None where the response does not say.
+        limit: How many fit into the window; None if not told.
+        remaining: How many are left, never negative; None if not told.
+        reset: Seconds from the response until `limit` is whole again; None if not told.
+        scope: Model (of this account) or the whole account.
+        refills: The counter is a bucket that refills evenly, so that one unit is back after
+            `reset / (limit - remaining)` seconds; otherwise nothing comes back before `reset`.
+    """
+
+    metric: Metric
+    window: float | None = None
+    limit: int | None = None
+    remaining: int | None = None
+    reset: float | None = None
+    scope: Scope = Scope.MODEL
+    refills: bool = False
+
+
+class About(StrEnum):
+    """What a refusal is about, as its body says; the verdict table names what follows."""
+
+    RATE = "rate"  # requests or tokens in a window
+    CREDIT = "credit"  # money, billing, plan
+    KEY = "key"  # the key is wrong, revoked, or lacks a permission
+    MODEL = "model"  # no such model, or none for this key
+    TOO_LARGE = "too_large"  # this request never fits here
+    CAPACITY = "capacity"  # the provider is overloaded, whoever asks
+    REQUEST = "request"  # the request's content or parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """All that a dialect reads out of one response.
+
+    Attributes:
+        readings: Counters, in no order.
+        delay: Told seconds until the provider may be asked again; None if not told, never negative.
+        scope: The narrowest scope of the refusal that the response proves.
+        about: What the body says the refusal is about; None where only the status speaks.
+        words: The provider's own message, at most 200 characters, not yet redacted.
+        size: The largest request in tokens that this target takes, where a refusal tells it.
+    """
+
+    readings: tuple[Reading, ...] = ()
+    delay: float | None = None
+    scope: Scope = Scope.MODEL
+    about: About | None = None
+    words: str = ""
+    size: int | None = None
