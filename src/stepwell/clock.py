@@ -5,6 +5,7 @@ dates, calendar resets and what outlives the process.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -78,6 +79,10 @@ class Deadline:
         if self._seconds is not None:
             self._due = self._clock.monotonic() + self._seconds
 
+    def hold(self) -> None:
+        """Let time pass freely until the next `extend`."""
+        self._due = math.inf
+
     async def __aenter__(self) -> Self:
         if self._seconds is not None:
             self._task = asyncio.current_task()
@@ -105,7 +110,8 @@ class Deadline:
     def _wake(self) -> None:
         left = self._due - self._clock.monotonic()
         if left > 0:
-            self._timer = self._clock.call_later(left, self._wake)
+            assert self._seconds is not None
+            self._timer = self._clock.call_later(min(left, self._seconds), self._wake)
             return
         self._timer = None
         self._expired = True

@@ -8,6 +8,7 @@
       RequestRejected          providers refuse the request itself; keeps the first refusal
       AllProvidersExhausted    .trail, .retry_after
       StreamBroken             after content began
+      ShuttingDown             the server is about to stop
 
 Each carries the HTTP status and the machine-readable code that suit it; only `api/` renders bodies.
 A failed attempt is a value (a `Verdict`), because the waterfall expects it; exceptions are for callers.
@@ -119,3 +120,13 @@ class StreamBroken(StepwellError):
     status_code = 502
     type = "server_error"
     code = "upstream_stream_truncated"
+
+
+class ShuttingDown(StepwellError):
+    """The gateway takes no more requests, or ended this one to stop."""
+
+    status_code = 503
+    code = "shutting_down"
+
+    def __init__(self) -> None:
+        super().__init__("The gateway is shutting down; try again.")

@@ -1,1 +1,1 @@
-
+"""What is known of providers: the dialects in which they speak of quota."""

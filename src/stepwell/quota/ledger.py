@@ -1,12 +1,12 @@
 """The Ledger protocol: the one keeper of quota.
 
-`reserve` is the only question that may wait for a round trip; what happened is reported by calls that
-never await, so that no cancellation can come between an answer and its settling.
+`reserve` is the only question that may wait for a round trip; what happened is reported by calls
+that never await, so that no cancellation can come between an answer and its settling.
 
 Every block is *hard* (told cooldowns, readings until their reset, concurrency, out of service) or
-*soft* (counts against limits, guessed cooldowns, slow start). Soft blocks order the choice and never
-refuse. The rule of evidence: a request fails only when every target asked for is hard-blocked or has
-refused a call, anyone's, after the request arrived.
+*soft* (counts against limits, guessed cooldowns, slow start). Soft blocks order the choice and
+never refuse. The rule of evidence: a request fails only when every target asked for is hard-blocked
+or has refused or failed a call, anyone's, after the request arrived.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,7 +41,7 @@ class Reservable(Protocol):
 
 
 class Bench(StrEnum):
-    """Why a target or account is left alone for a time; the durations stand in `quota/cooldown.py`."""
+    """Why a target or account is left alone for a time; `quota/cooldown.py` says how long."""
 
     RATE = "rate"  # 429: told, else a soft guess
     FAULT = "fault"  # connection, 5xx, broken stream: circuit breaker after three in a row, soft
@@ -57,7 +57,8 @@ class Block:
     Attributes:
         key: The target's.
         reason: A short word: `cooldown`, `reading`, `concurrency`, `out_of_service`, `count`,
-            `guessed`, `slow_start`, `refused`.
+            `guessed`, `slow_start`; `refused` for a soft block of whatever kind whose target has
+            refused or failed a call since the request arrived.
         until: Monotonic time from which it may be asked again; None if only an event can tell.
         told: The provider said so (otherwise we guess or count).
         hard: See the module's text.
@@ -151,7 +152,19 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class LimitStatus:
-    """One limit or reading of a target, as `snapshot` shows it; `source` is configured or told."""
+    """One limit or reading of a target, as `snapshot` shows it.
+
+    Attributes:
+        metric: `requests` or `tokens`.
+        window: Seconds; None if the provider does not say.
+        limit: How many fit into the window; None if not known.
+        used: How many of them are taken, calls in flight included; more than `limit` where probes
+            went past our count. None if not known.
+        remaining: How many are left, from 0 to `limit`.
+        reset: Monotonic time from which the limit is whole again; None while it depends on calls.
+        scope: What shares it.
+        source: `configured` or `told`.
+    """
 
     metric: str
     window: float | None

@@ -2,8 +2,18 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from stepwell.quota.limit import Metric, Scope
+
+# A told time beyond two days is a mistake, or a date read wrongly: no window that is counted in
+# seconds is longer than a day, and a provider's day may end up to a day later than ours.
+MAX_TOLD: Final = 2 * 86400.0
+
+
+def believable(seconds: float) -> float:
+    """Return a told number of seconds inside [0, MAX_TOLD]; what is no number counts as nothing."""
+    return min(max(0.0, seconds), MAX_TOLD)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """Chain, Step, Target: what a request may be sent to, in which order; and from a model name to steps."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from stepwell.errors import UnknownModel
 from stepwell.quota.limit import Limit
@@ -77,7 +78,7 @@ class Route:
     """Where one request may go.
 
     Attributes:
-        name: The chain's name, or the pinned step's, for records.
+        name: The chain's name, the pinned step's, or the model's, for records.
         steps: In order.
     """
 
@@ -85,15 +86,43 @@ class Route:
     steps: tuple[Step, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One name that `model` may have, as a list of models shows it.
+
+    Attributes:
+        id: A chain's name, or `provider/model`.
+        owner: The provider's name; `stepwell` for a chain.
+        context: The largest context in tokens that is known to be served; None if none is known.
+        capabilities: What some step is known to offer.
+    """
+
+    id: str
+    owner: str
+    context: int | None
+    capabilities: frozenset[str]
+
+
+MAX_PINNED: Final = 256
+"""Steps made on demand that are remembered; a client that invents names must not fill the memory."""
+
+MAX_MODEL_LENGTH: Final = 200
+"""Characters of a model's name that a step is made for; the longest known ones have about 90."""
+
+
 class Routes:
     """All chains, and the rule by which `model` picks a way through them.
 
+    A caller may be restricted to some chains (`allowed`). Such a caller gets the steps of these chains
+    and no others; its default is the default chain if that is among them, else the first of its chains
+    in the order of the settings.
+
     Args:
-        chains: By name.
+        chains: By name, in the order of the settings.
         default: The chain for names that match nothing.
         reject_unknown: Such a name is an error instead.
-        pinnable: Steps of no chain that `provider/model` may name all the same (`pins: any`), made
-            on demand from provider and model; None where that is not allowed.
+        pinnable: Makes a step of provider and model that stands in no chain, for callers that may
+            pin any (`pins: any`); None where that is never allowed.
         providers: The configured providers' names.
     """
 
@@ -103,10 +132,117 @@ class Routes:
         *,
         default: str,
         reject_unknown: bool = False,
+        pinnable: Callable[[str, str], Step] | None = None,
+        providers: Collection[str] = (),
     ) -> None:
         self.chains = dict(chains)
         self.default = default
         self._reject_unknown = reject_unknown
+        self._make = None if pinnable is None else lru_cache(MAX_PINNED)(pinnable)
+        # Longest first, so that of the providers `a` and `a/b` the name `a/b/c` finds the second.
+        self._providers = sorted(providers, key=len, reverse=True)
 
-    def resolve(self, model: str | None, *, allowed: frozenset[str] | None = None) -> Route:
-        raise UnknownModel("")  # replaced below
+    def __repr__(self) -> str:
+        return f"Routes({len(self.chains)} chains, default {self.default!r})"
+
+    def resolve(
+        self, model: str | None, *, allowed: frozenset[str] | None = None, pin_any: bool = False
+    ) -> Route:
+        """Return the way that `model` names.
+
+        Args:
+            model: The request's field; None and "" mean the default chain.
+            allowed: Names of the chains that the caller may use; None means all.
+            pin_any: The caller may name `provider/model` even if it stands in none of its chains.
+
+        Raises:
+            UnknownModel: Nothing has this name and unknown names are rejected, or the caller may use
+                no chain at all.
+        """
+        usable = self._usable(allowed)
+        if not usable:
+            raise UnknownModel("This key may use no chain.")
+        if not model:
+            return _route_of(usable[0])
+        found = (
+            self._named_chain(model, allowed)
+            or _named_step(model, usable)
+            or (self._pinned(model) if pin_any else None)
+            or _served_model(model, usable)
+        )
+        if found is not None:
+            return found
+        if self._reject_unknown:
+            raise UnknownModel(
+                f"The model {_shortened(model)!r} does not exist or you do not have access to it."
+            )
+        return _route_of(usable[0])
+
+    def models(self, *, allowed: frozenset[str] | None = None) -> list[Listed]:
+        """List every name once: the caller's chains, then the steps in them."""
+        usable = self._usable(allowed)
+        listed = {chain.name: _listed_chain(chain) for chain in usable}
+        for step in _steps(usable):
+            listed.setdefault(step.name, _listed_step(step))
+        return list(listed.values())
+
+    def _usable(self, allowed: frozenset[str] | None) -> list[Chain]:
+        """Return the caller's chains, its default first, the rest in the order of the settings."""
+        usable = [c for c in self.chains.values() if allowed is None or c.name in allowed]
+        return sorted(usable, key=lambda chain: chain.name != self.default)  # sorting is stable
+
+    def _named_chain(self, model: str, allowed: frozenset[str] | None) -> Route | None:
+        chain = self.chains.get(model)
+        if chain is None or (allowed is not None and model not in allowed):
+            return None
+        return _route_of(chain)
+
+    def _pinned(self, name: str) -> Route | None:
+        if self._make is None or len(name) > MAX_MODEL_LENGTH or not is_model_name(name):
+            return None
+        for provider in self._providers:
+            model = name.removeprefix(f"{provider}/")
+            if model and model != name:
+                return Route(name, (self._make(provider, model),))
+        return None
+
+
+def is_model_name(text: str) -> bool:
+    """Whether a provider may have a model of this name: visible ASCII, as it travels in headers."""
+    return text.isascii() and text.isprintable() and text != "" and " " not in text
+
+
+def _route_of(chain: Chain) -> Route:
+    return Route(chain.name, chain.steps)
+
+
+def _steps(chains: Iterable[Chain]) -> Iterator[Step]:
+    return (step for chain in chains for step in chain.steps)
+
+
+def _named_step(name: str, chains: Iterable[Chain]) -> Route | None:
+    step = next((step for step in _steps(chains) if step.name == name), None)
+    return None if step is None else Route(step.name, (step,))
+
+
+def _served_model(model: str, chains: Iterable[Chain]) -> Route | None:
+    """Find the steps that serve a model, each provider's once, as its first chain has it."""
+    serving: dict[str, Step] = {}
+    for step in _steps(chains):
+        if step.model == model:
+            serving.setdefault(step.name, step)
+    return Route(model, tuple(serving.values())) if serving else None
+
+
+def _listed_chain(chain: Chain) -> Listed:
+    contexts = [step.context for step in chain.steps if step.context is not None]
+    capabilities = frozenset[str]().union(*(step.capabilities for step in chain.steps))
+    return Listed(chain.name, "stepwell", max(contexts, default=None), capabilities)
+
+
+def _listed_step(step: Step) -> Listed:
+    return Listed(step.name, step.provider, step.context, step.capabilities)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_MODEL_LENGTH else f"{text[:MAX_MODEL_LENGTH]}..."

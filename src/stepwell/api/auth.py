@@ -1,0 +1,150 @@
+"""Who may use the gateway: bearer keys, the host's own middleware, or anyone."""
+
+import hashlib
+import hmac
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import HTTPConnection
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from stepwell.errors import AuthenticationError
+
+PRINCIPAL = "stepwell.principal"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks, and what they may use.
+
+    Attributes:
+        name: For records; never the key.
+        chains: The chains they may use; None for all.
+        pins: They may name any `provider/model`, not only a chain's steps.
+    """
+
+    name: str
+    chains: frozenset[str] | None = None
+    pins: bool = False
+
+
+Authenticate = Callable[[HTTPConnection], Any | Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class BearerKey:
+    """A client's key as it is kept: only its digest."""
+
+    digest: bytes
+    principal: Principal
+
+    @classmethod
+    def of(cls, key: str, principal: Principal) -> "BearerKey":
+        return cls(hashlib.sha256(key.encode()).digest(), principal)
+
+
+class BearerKeys:
+    """Admits requests whose `Authorization: Bearer` header holds one of these keys."""
+
+    def __init__(self, keys: Sequence[BearerKey]) -> None:
+        self._keys = tuple(keys)
+
+    def __repr__(self) -> str:
+        return f"<BearerKeys of {len(self._keys)}>"
+
+    def __call__(self, connection: HTTPConnection) -> Principal | None:
+        """Compare digests, every one of them, so that the time tells nothing."""
+        shown = hashlib.sha256(_bearer(connection.scope)).digest()
+        found: Principal | None = None
+        for key in self._keys:
+            if hmac.compare_digest(shown, key.digest):
+                found = key.principal
+        return found
+
+
+class HostAuth:
+    """Admits whom the host's AuthenticationMiddleware has admitted.
+
+    Args:
+        scopes: What `scope["auth"].scopes` must hold.
+    """
+
+    def __init__(self, scopes: Sequence[str] = ()) -> None:
+        self._scopes = frozenset(scopes)
+
+    def __call__(self, connection: HTTPConnection) -> Principal | None:
+        user = connection.scope.get("user")
+        if user is None or not getattr(user, "is_authenticated", False):
+            return None
+        granted = getattr(connection.scope.get("auth"), "scopes", ())
+        if not self._scopes <= set(granted):
+            return None
+        return Principal(str(getattr(user, "display_name", "") or "host"))
+
+
+class Anonymous:
+    """Admits everyone; for loopback, tests, and hosts that guard the mount themselves."""
+
+    def __call__(self, connection: HTTPConnection) -> Principal:
+        return Principal("anonymous")
+
+
+class RequireAuthentication:
+    """Lets a request through to the routes only if it is public or has a principal.
+
+    It stands before the router, so that an unknown path or method says nothing to a stranger.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, authenticate: Authenticate, public: Sequence[BaseRoute]
+    ) -> None:
+        self._app = app
+        self._authenticate = authenticate
+        self._public = tuple(public)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or self._is_public(scope):
+            await self._app(scope, receive, send)
+            return
+        principal = self._authenticate(HTTPConnection(scope))
+        if inspect.isawaitable(principal):
+            principal = await principal
+        if principal:
+            scope[PRINCIPAL] = principal
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": "no valid API key"})
+        else:
+            raise AuthenticationError(
+                "No valid API key: send it as 'Authorization: Bearer <key>'."
+            )
+
+    def _is_public(self, scope: Scope) -> bool:
+        if scope["type"] != "http":
+            return False
+        return any(route.matches(scope)[0] is not Match.NONE for route in self._public)
+
+
+def principal_of(scope: Scope) -> Principal:
+    """Return who asks; a host's own object counts for as much as it has of our attributes."""
+    principal = scope[PRINCIPAL]
+    if isinstance(principal, Principal):
+        return principal
+    chains = getattr(principal, "chains", None)
+    return Principal(
+        name=str(getattr(principal, "name", "host")),
+        chains=None if chains is None else frozenset(chains),
+        pins=bool(getattr(principal, "pins", False)),
+    )
+
+
+def _bearer(scope: Scope) -> bytes:
+    """Return the key as bytes; nothing for a header that is missing, doubled, or another scheme."""
+    values = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(values) != 1:
+        return b""
+    scheme, _, key = values[0].partition(b" ")
+    return bytes(key.strip()) if scheme.lower() == b"bearer" else b""

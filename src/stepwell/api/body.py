@@ -1,0 +1,95 @@
+"""Reading a request's body: its type, its size, its depth."""
+
+from typing import Final
+
+from starlette.types import Receive, Scope
+
+from stepwell.errors import BadRequest
+
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+
+
+class ClientDisconnected(Exception):  # noqa: N818 - an event, not a mistake
+    """The client left while its body was being read."""
+
+
+async def read_json_body(scope: Scope, receive: Receive, *, max_body: int, max_depth: int) -> bytes:
+    """Return the body of a request that says it is JSON.
+
+    Args:
+        max_body: Most bytes.
+        max_depth: Most levels of objects and arrays.
+
+    Raises:
+        BadRequest: With status 415, 413 or 400.
+        ClientDisconnected: The client left before its end.
+    """
+    headers = dict(scope["headers"])
+    _check_type(headers)
+    _check_size(_declared_length(headers), max_body)
+    body = await _read(receive, max_body)
+    _check_depth(body, max_depth)
+    return body
+
+
+def _check_type(headers: dict[bytes, bytes]) -> None:
+    media = headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
+    if media != b"application/json" and not media.endswith(b"+json"):
+        raise BadRequest(
+            "Send the body as JSON, with 'Content-Type: application/json'.",
+            code="unsupported_media_type",
+            status=415,
+        )
+    if headers.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
+        raise BadRequest(
+            "Send the body uncompressed, without 'Content-Encoding'.",
+            code="unsupported_media_type",
+            status=415,
+        )
+
+
+def _declared_length(headers: dict[bytes, bytes]) -> int:
+    value = headers.get(b"content-length", b"")
+    return int(value) if value.isdigit() else 0
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise BadRequest(
+            f"The request body is larger than {most} bytes.", code="request_too_large", status=413
+        )
+
+
+async def _read(receive: Receive, most: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnected
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        _check_size(size, most)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _check_depth(body: bytes, most: int) -> None:
+    """Refuse what is nested deeper than `most`, exactly, and without decoding it.
+
+    What opens fewer brackets than that cannot be that deep, which settles most bodies. Otherwise the
+    strings are cut out (escapes first), and the innermost pairs are taken away, a level a round.
+    """
+    if body.count(b"[") + body.count(b"{") <= most:
+        return
+    bare = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = b"".join(bare.split(b'"')[::2]).translate(_SQUARE, _NO_BRACKETS)
+    for _ in range(most):
+        fewer = brackets.replace(b"[]", b"")
+        if len(fewer) == len(brackets):
+            return  # balanced, or no JSON, which the decoder tells better
+        brackets = fewer
+    if brackets:
+        raise BadRequest(f"The request body is nested deeper than {most} levels.")

@@ -1,0 +1,87 @@
+"""The outermost edge: request ids, and every error in OpenAI's envelope."""
+
+import uuid
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stepwell.api.body import ClientDisconnected
+from stepwell.api.envelope import encode, envelope, error_headers, status_of
+from stepwell.errors import BadRequest, StepwellError
+from stepwell.gateway import Gateway
+
+MAX_REQUEST_ID = 128
+
+
+class Boundary:
+    """Answers every error inside the mount by itself, so that none reaches the host's handlers.
+
+    The text of an unexpected exception goes to the log, redacted, never to the client.
+    """
+
+    def __init__(self, app: ASGIApp, *, gateway: Gateway) -> None:
+        self._app = app
+        self._gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = _request_id(scope)
+        has_begun = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnected:
+            return
+        except StepwellError as error:
+            if has_begun:
+                raise
+            await self._answer(error, send_with_id)
+        except Exception:  # the outermost edge: whatever it was, the client gets an envelope
+            self._gateway.logger.exception("request %s failed", request_id.decode())
+            if has_begun:
+                return  # there is no second answer; the server cuts the connection
+            await self._answer(StepwellError("The gateway failed; its log says more."), send_with_id)
+
+    async def _answer(self, error: StepwellError, send: Send) -> None:
+        body = self._gateway.redactor(encode(envelope(error, self._gateway.clock)))
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            *error_headers(error),
+        ]
+        await send({"type": "http.response.start", "status": status_of(error), "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def http_exception(request: Request, error: Exception) -> Response:
+    """Turn the router's 404 and 405 into ours."""
+    assert isinstance(error, HTTPException)
+    codes = {404: "not_found", 405: "method_not_allowed"}
+    message = f"{error.detail}: {request.method} {request.url.path}"
+    shown = BadRequest(message, code=codes.get(error.status_code, "http_error"), status=error.status_code)
+    body = encode({"error": {"message": str(shown), "type": shown.type, "param": None, "code": shown.code}})
+    return Response(body, error.status_code, error.headers, "application/json")
+
+
+def _request_id(scope: Scope) -> bytes:
+    """Return the caller's own id if it is fit to be repeated, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and 0 < len(value) <= MAX_REQUEST_ID:
+            if all(0x20 < byte < 0x7F for byte in value):
+                return bytes(value)
+            break
+    return uuid.uuid4().hex.encode()

@@ -1,0 +1,50 @@
+"""GET /v1/models and /v1/models/{id}: from memory, whatever state the providers are in."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stepwell.api.auth import principal_of
+from stepwell.api.envelope import encode
+from stepwell.errors import UnknownModel
+from stepwell.gateway import Gateway
+from stepwell.routing.chain import Model
+
+# OpenAI's `created` is the day a model was made. Ours must only never change: 2025-01-01T00:00:00Z.
+CREATED = 1735689600
+
+
+class Models:
+    """Both routes."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def list(self, request: Request) -> Response:
+        models = [_model(model) for model in self._visible(request)]
+        return Response(encode({"object": "list", "data": models}), media_type="application/json")
+
+    async def get(self, request: Request) -> Response:
+        wanted = request.path_params["model"]
+        for model in self._visible(request):
+            if model.id == wanted:
+                return Response(encode(_model(model)), media_type="application/json")
+        raise UnknownModel(f"There is no model {wanted!r}; GET /v1/models lists them.")
+
+    def _visible(self, request: Request) -> tuple[Model, ...]:
+        return self._gateway.routes.models(allowed=principal_of(request.scope).chains)
+
+
+def _model(model: Model) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "id": model.id,
+        "object": "model",
+        "created": CREATED,
+        "owned_by": model.owned_by,
+    }
+    if model.context is not None:
+        body["context_length"] = model.context
+    if model.capabilities:
+        body["capabilities"] = sorted(model.capabilities)
+    return body

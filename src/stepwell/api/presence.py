@@ -1,0 +1,77 @@
+"""Presence: whether the client is still there, from the first byte to the last.
+
+On no server does a send fail after the client left, and none cancels the application; only `receive()`
+tells. So one task watches it while an answer is pending, and cancels the work when the client hangs up.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Any, Self
+
+from starlette.types import Receive
+
+from stepwell.errors import StepwellError
+
+
+class Presence:
+    """Cancels the block when the client leaves, or when the work is interrupted from outside.
+
+    A client's leaving ends the block silently (`is_gone` tells); an interruption raises its error.
+    Every other cancellation passes through untouched.
+    """
+
+    __slots__ = ("_cancelling", "_interruption", "_receive", "_task", "_watch", "is_gone")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._task: asyncio.Task[Any] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._cancelling = 0
+        self._interruption: StepwellError | None = None
+        self.is_gone = False
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.current_task()
+        assert self._task is not None
+        self._cancelling = self._task.cancelling()
+        self._watch = asyncio.create_task(self._wait_for_disconnect())
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        self.stop()
+        ours = self.is_gone or self._interruption is not None
+        if not ours or self._task is None:
+            return False
+        ours = self._task.uncancel() <= self._cancelling and exc_type is asyncio.CancelledError
+        if ours and self._interruption is not None and not self.is_gone:
+            raise self._interruption from exc
+        return ours
+
+    def stop(self) -> None:
+        """Watch no longer: the answer is complete, whatever the client does now."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    def interrupt(self, error: StepwellError) -> None:
+        """End the block with an error, as when the server must stop."""
+        if self._watch is not None and not self.is_gone and self._interruption is None:
+            self._interruption = error
+            self._cancel()
+
+    async def _wait_for_disconnect(self) -> None:
+        # Some servers deliver one more empty body message first.
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if self._interruption is None:
+            self.is_gone = True
+            self._cancel()
+
+    def _cancel(self) -> None:
+        assert self._task is not None
+        self._task.cancel()

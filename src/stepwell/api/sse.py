@@ -1,0 +1,109 @@
+"""EventStream: one SSE response, kept alive while nothing flows."""
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from starlette.types import Send
+
+from stepwell.api.envelope import Headers
+from stepwell.clock import Clock, Timer
+
+SSE_HEADERS: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    # Proxies must neither store, nor compress, nor hold back.
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class EventStream:
+    """Sends whole events; opens the response by itself when nothing has come for `ping` seconds.
+
+    Nothing is ever sent inside an event: what is written are whole ones, and comments go between.
+
+    Args:
+        send: The server's.
+        clock: For the pings.
+        ping: Seconds of silence after which a comment is sent; 0 for never.
+        doing: Says what the client is waiting for, in few words.
+
+    Attributes:
+        is_open: The response has begun, so that errors must travel inside it.
+        was_early: It was opened before there was an answer.
+    """
+
+    def __init__(self, send: Send, *, clock: Clock, ping: float, doing: Callable[[], str]) -> None:
+        self._send = send
+        self._clock = clock
+        self._ping = ping
+        self._doing = doing
+        self._lock = asyncio.Lock()
+        self._timer: Timer | None = None
+        self._pinging: asyncio.Task[None] | None = None
+        self._born = self._last = clock.monotonic()
+        self._is_closed = False
+        self.is_open = False
+        self.was_early = False
+
+    async def __aenter__(self) -> Self:
+        if self._ping:
+            self._timer = self._clock.call_later(self._ping, self._look)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._pinging is not None:
+            self._pinging.cancel()
+
+    async def open(self, headers: Headers) -> None:
+        """Begin the response, unless a ping already has."""
+        async with self._lock:
+            await self._open(headers)
+
+    async def write(self, events: bytes) -> None:
+        """Send whole events."""
+        async with self._lock:
+            await self._write(events)
+
+    async def close(self) -> None:
+        """End the response; nothing is sent after it."""
+        async with self._lock:
+            self._is_closed = True
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _open(self, headers: Headers) -> None:
+        if not self.is_open:
+            self.is_open = True
+            start = {"type": "http.response.start", "status": 200, "headers": SSE_HEADERS + headers}
+            await self._send(start)
+
+    async def _write(self, events: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": events, "more_body": True})
+        self._last = self._clock.monotonic()
+
+    def _look(self) -> None:
+        """Ping if nothing was sent for so long; else look again when that may be."""
+        left = self._last + self._ping - self._clock.monotonic()
+        if left > 0:
+            self._timer = self._clock.call_later(left, self._look)
+        elif not self._is_closed:
+            self._pinging = asyncio.create_task(self._send_ping())
+
+    async def _send_ping(self) -> None:
+        async with self._lock:
+            now = self._clock.monotonic()
+            if not self._is_closed and now - self._last >= self._ping:
+                self.was_early = self.was_early or not self.is_open
+                await self._open([])
+                await self._write(f": waiting {now - self._born:.0f}s for {self._doing()}\n\n".encode())
+        if not self._is_closed:
+            self._timer = self._clock.call_later(self._ping, self._look)

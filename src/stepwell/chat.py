@@ -1,0 +1,157 @@
+"""ChatRequest: a chat completion's body, decoded only as far as routing needs.
+
+Every field keeps the bytes that the client sent (`1.10` stays `1.10`), so that a parameter invented
+tomorrow travels untouched; only `model` and what a step sets are replaced.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+
+from stepwell.errors import BadRequest
+from stepwell.quota.estimate import estimate_tokens
+from stepwell.routing.chain import Step
+
+Fields = dict[str, msgspec.Raw]
+
+encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
+_decode_fields: Final = msgspec.json.Decoder(Fields).decode
+
+# The fields that routing reads, with the types that OpenAI's API gives them.
+_READ: Final[Mapping[str, tuple[Callable[[msgspec.Raw], Any], str]]] = MappingProxyType(
+    {
+        "model": (msgspec.json.Decoder(str | None).decode, "a string"),
+        "stream": (msgspec.json.Decoder(bool | None).decode, "true or false"),
+        "n": (msgspec.json.Decoder(int | None).decode, "a whole number"),
+        "max_tokens": (msgspec.json.Decoder(int | None).decode, "a whole number"),
+        "max_completion_tokens": (msgspec.json.Decoder(int | None).decode, "a whole number"),
+        "stream_options": (msgspec.json.Decoder(Fields | None).decode, "an object"),
+    }
+)
+
+# Another model can go on with plain text only: what it says next must not depend on any of these.
+_BEYOND_TEXT: Final = ("tools", "functions", "response_format", "logprobs", "audio", "modalities")
+_ABSENT: Final = (b"null", b"false", b"[]")
+
+
+def parse_fields(body: bytes) -> Fields:
+    """Return the fields of a JSON object, each still in its own bytes.
+
+    Raises:
+        BadRequest: It is no JSON object.
+    """
+    try:
+        return _decode_fields(body)
+    except msgspec.ValidationError:
+        raise BadRequest("The request body must be a JSON object.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"The request body is not valid JSON: {error}.") from None
+    except RecursionError:
+        raise BadRequest("The request body is nested too deeply.") from None
+
+
+class ChatRequest:
+    """One request as the waterfall sees it.
+
+    Attributes:
+        fields: The body's fields as they came.
+        model: What the client asked for; None if it did not say.
+        stream: It asked for a stream.
+        wants_usage: It asked for the usage event at the end of a stream.
+        choices: How many answers it asked for (`n`).
+        max_tokens: The longest answer it takes, in tokens; None if it did not say.
+        prompt_tokens: Estimated tokens of the prompt.
+        tokens: Estimated tokens of prompt and answer.
+
+    Args:
+        body: The JSON as it came.
+
+    Raises:
+        BadRequest: It is no JSON object, a field that routing reads has another type, or there are
+            no messages.
+    """
+
+    __slots__ = (
+        "_options",
+        "choices",
+        "fields",
+        "max_tokens",
+        "model",
+        "prompt_tokens",
+        "stream",
+        "tokens",
+        "wants_usage",
+    )
+
+    def __init__(self, body: bytes) -> None:
+        self.fields = parse_fields(body)
+        self.model: str | None = self._read("model")
+        self.stream = bool(self._read("stream"))
+        self.choices: int = self._read("n") or 1
+        self.max_tokens: int | None = self._read("max_completion_tokens") or self._read("max_tokens")
+        self._options: Fields = self._read("stream_options") or {}
+        self.wants_usage = _text(self._options.get("include_usage")) == b"true"
+        self._check_messages()
+        self.prompt_tokens = estimate_tokens(body, 0)
+        self.tokens = self.prompt_tokens + self.choices * estimate_tokens(0, self.max_tokens)
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether another model may go on where a broken stream stopped."""
+        return self.choices == 1 and all(
+            _text(self.fields.get(name, msgspec.Raw(b"null"))) in _ABSENT for name in _BEYOND_TEXT
+        )
+
+    def body_for(self, step: Step) -> bytes:
+        """Return the body to send to a step: its model, its parameters, and the usage it may tell."""
+        fields = {**self.fields, "model": msgspec.Raw(encode(step.model))}
+        for name, value in step.params.items():
+            fields[name] = msgspec.Raw(encode(value))
+        if self.stream:
+            self._ask_for_usage(fields, step)
+        return encode(fields)
+
+    def continued(self, text: str, used_tokens: int) -> "ChatRequest":
+        """Return the request by which another model goes on after `text`."""
+        beginning = msgspec.Raw(encode({"role": "assistant", "content": text}))
+        messages = msgspec.json.decode(self.fields["messages"], type=list[msgspec.Raw])
+        fields = {**self.fields, "messages": msgspec.Raw(encode([*messages, beginning]))}
+        for name in ("max_tokens", "max_completion_tokens"):
+            if (ceiling := self._read(name)) is not None:
+                fields[name] = msgspec.Raw(encode(max(1, ceiling - used_tokens)))
+        return ChatRequest(encode(fields))
+
+    def _ask_for_usage(self, fields: Fields, step: Step) -> None:
+        options = {k: v for k, v in self._options.items() if k != "include_usage"}
+        if step.usage:
+            options["include_usage"] = msgspec.Raw(b"true")
+        if options:
+            fields["stream_options"] = msgspec.Raw(encode(options))
+        else:
+            fields.pop("stream_options", None)
+
+    def _read(self, name: str) -> Any:
+        raw = self.fields.get(name)
+        if raw is None:
+            return None
+        decode, expected = _READ[name]
+        try:
+            return decode(raw)
+        except msgspec.MsgspecError:
+            raise BadRequest(f"{name!r} must be {expected}.", param=name) from None
+
+    def _check_messages(self) -> None:
+        raw = self.fields.get("messages")
+        if raw is None:
+            raise BadRequest("'messages' is missing: send a list of messages.", param="messages")
+        start = bytes(memoryview(raw)[:64])
+        if not start.startswith(b"["):
+            raise BadRequest("'messages' must be a list of messages.", param="messages")
+        if start[1:].lstrip().startswith(b"]"):
+            raise BadRequest("'messages' must hold at least one message.", param="messages")
+
+
+def _text(raw: msgspec.Raw | None) -> bytes:
+    return b"" if raw is None else bytes(raw)

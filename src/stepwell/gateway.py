@@ -1,0 +1,214 @@
+"""Gateway: owns the parts and their life, and introduces them to each other."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Final, Self
+
+import httpx
+
+from stepwell import __version__
+from stepwell.clock import Clock, Deadline, SystemClock
+from stepwell.dispatch import Dispatcher
+from stepwell.errors import ShuttingDown, StepwellError
+from stepwell.ledgers.memory import MemoryLedger
+from stepwell.providers.dialects import dialect
+from stepwell.quota.ledger import Ledger
+from stepwell.routing.chain import Step
+from stepwell.routing.trail import Attempt
+from stepwell.secrets import Redactor, Secret
+from stepwell.settings import ProviderSettings, Settings
+from stepwell.upstream.client import Endpoint, Patience
+from stepwell.upstream.transport import AiohttpTransport
+
+Interrupt = Callable[[StepwellError], object]
+
+USER_AGENT: Final = f"stepwell/{__version__}"
+
+
+class Gateway:
+    """The waterfall with all it needs; several may live in one process.
+
+    Nothing is opened before the first request. `aclose` lets go of everything; it may be called twice,
+    and a request after it opens anew what it needs.
+
+    Args:
+        settings: What to serve.
+        transport: Sends to every provider in place of our own engine; the host closes it.
+        ledger: Keeps the quota in place of the memory keeper.
+        clock: For all time.
+        observers: Called with each Attempt when it is over; they must not block.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        ledger: Ledger | None = None,
+        clock: Clock | None = None,
+        observers: Iterable[Callable[[Attempt], object]] = (),
+    ) -> None:
+        self.settings = settings
+        self.clock: Clock = clock or SystemClock()
+        self.routes = settings.routes()
+        self.redactor = Redactor(settings.secrets())
+        self.logger = _logger(self.redactor)
+        self.ledger: Ledger = ledger or MemoryLedger(self.clock)
+        self.is_draining = False
+        self._engines = _Engines(transport)
+        self._active: dict[Interrupt, None] = {}
+        self._last_left = asyncio.Event()
+        self.dispatcher = Dispatcher(
+            clock=self.clock,
+            ledger=self.ledger,
+            endpoints=self._endpoints(),
+            patience=self._patience,
+            total=settings.timeouts.total,
+            resume=settings.streams.on_break == "resume",
+            redact=self.redactor,
+            observers=(self._log, *observers),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Gateway {len(self.routes.chains)} chains, {len(self._active)} active>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections to the providers; idempotent."""
+        await self._engines.aclose()
+
+    @contextmanager
+    def admit(self, interrupt: Interrupt) -> Iterator[None]:
+        """Count a request as active; `interrupt` ends it when the gateway must stop.
+
+        Raises:
+            ShuttingDown: No request is taken any more.
+        """
+        if self.is_draining:
+            raise ShuttingDown
+        self._active[interrupt] = None
+        try:
+            yield
+        finally:
+            del self._active[interrupt]
+            if not self._active:
+                self._last_left.set()
+
+    async def drain(self, grace: float) -> None:
+        """Take no more requests, let those under way end within `grace` seconds, then end them.
+
+        A stream that is ended so gets an error event. Idempotent: a second call waits as well.
+        """
+        self.is_draining = True
+        self._last_left.clear()
+        try:
+            async with Deadline(self.clock, grace):
+                while self._active:
+                    await self._last_left.wait()
+                    self._last_left.clear()
+        except TimeoutError:
+            for interrupt in list(self._active):
+                interrupt(ShuttingDown())
+
+    async def health(self) -> Mapping[str, str]:
+        """Return each component's state, `ok` or one word; nothing about keys or reasons."""
+        statuses = await self.ledger.snapshot()
+        blocked = {status.key for status in statuses if status.block and status.block.hard}
+        dry = any(
+            all(target.key in blocked for step in chain.steps for target in step.targets)
+            for chain in self.routes.chains.values()
+        )
+        return {
+            "gateway": "draining" if self.is_draining else "ok",
+            "chains": "dry" if dry else "ok",
+        }
+
+    def _endpoints(self) -> dict[str, Endpoint]:
+        """Return every account's endpoint, by the account's name."""
+        return {
+            account: self._endpoint(provider, key)
+            for name, provider in self.settings.providers.items()
+            for account, key in self.settings.accounts(name)
+        }
+
+    def _endpoint(self, provider: ProviderSettings, key: Secret | None) -> Endpoint:
+        query = {name: value.reveal() for name, value in provider.query.items()}
+        url = httpx.URL(f"{provider.base_url}/chat/completions")
+        return Endpoint(
+            url.copy_merge_params(query) if query else url,
+            _headers(provider, key),
+            transport=self._engines.get(provider),
+            dialect=dialect(provider.dialect),
+            clock=self.clock,
+        )
+
+    def _patience(self, step: Step) -> Patience:
+        return Patience(
+            connect=self.settings.timeouts.connect,
+            attempt=step.timeout,
+            first_token=self.settings.streams.first_token_timeout,
+            idle=self.settings.streams.idle_timeout,
+        )
+
+    def _log(self, attempt: Attempt) -> None:
+        self.logger.debug("%s %s %s", attempt, attempt.words, attempt.account)
+
+
+class _Engines:
+    """Our transports, one for each way out; or the one that the host handed in."""
+
+    def __init__(self, given: httpx.AsyncBaseTransport | None) -> None:
+        self._given = given
+        self._own: dict[tuple[str, str], AiohttpTransport] = {}
+
+    def get(self, provider: ProviderSettings) -> httpx.AsyncBaseTransport:
+        if self._given is not None:
+            return self._given
+        proxy = provider.proxy.reveal() if provider.proxy is not None else ""
+        way = (proxy, provider.ca_file or "")
+        if way not in self._own:
+            self._own[way] = AiohttpTransport(proxy=proxy or None, ca_file=provider.ca_file)
+        return self._own[way]
+
+    async def aclose(self) -> None:
+        for transport in self._own.values():
+            await transport.aclose()
+
+
+def _headers(provider: ProviderSettings, key: Secret | None) -> list[tuple[str, str]]:
+    headers = {
+        "accept": "application/json, text/event-stream",
+        "accept-encoding": "identity",
+        "content-type": "application/json",
+        "user-agent": USER_AGENT,
+    }
+    headers |= {name: value.reveal() for name, value in provider.headers.items()}
+    if key is not None and provider.auth == "bearer":
+        headers["authorization"] = f"Bearer {key.reveal()}"
+    elif key is not None:
+        headers[provider.auth] = key.reveal()
+    return list(headers.items())
+
+
+def _logger(redactor: Redactor) -> logging.Logger:
+    """Return a logger below `stepwell` whose records hold no secret of this gateway.
+
+    It is no entry of the logging tree: filters of a shared logger would pile up, one for each gateway.
+    """
+    logger = logging.Logger("stepwell.gateway")
+    logger.parent = logging.getLogger("stepwell")
+    logger.addFilter(redactor.filter())
+    return logger

@@ -1,0 +1,204 @@
+"""Where providers put an error, and under which names.
+
+Seen so far: OpenAI's envelope `{error: {message, type, code}}`, the same inside an array (Gemini)
+or as a JSON text inside `message` (proxies of Gemini), `error` as a string (xAI, Ollama, Hugging
+Face), a flat `{message, type, code}` (Cerebras, Mistral, SiliconFlow), `{detail}` (Chutes),
+`{title, status}` (problem details, NVIDIA), `{errors: [{code, message}]}` (Cloudflare), MiniMax's
+`{base_resp: {status_code, status_msg}}` inside a 200, and plain text or HTML from a proxy.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from stepwell.providers.dialects.durations import number
+
+_LONGEST_JSON = 65_536  # an error text beyond this is not worth decoding a second time
+_DEEPEST = 3  # JSON in a message in JSON: Gemini behind a proxy needs one level
+_TITLE = re.compile(r"<title[^>]*>([^<]{1,300})", re.IGNORECASE)
+_STATUS_NAMES = ("code", "status", "status_code", "statusCode", "http_code")
+_MESSAGE_NAMES = ("message", "msg", "status_msg", "detail", "error", "title", "error_description")
+
+# MiniMax's own numbers: 1002 request rate, 1039 token rate, 1041 connections, 1008 no balance,
+# 1004 and 2049 the key, 2013 parameters, 1026 and 1027 content. Any other one is their fault.
+_MINIMAX = {
+    1002: 429,
+    1039: 429,
+    1041: 429,
+    1008: 402,
+    1004: 401,
+    2049: 401,
+    2013: 400,
+    1026: 400,
+    1027: 400,
+}
+
+
+class BodyError(NamedTuple):
+    """An error that a body holds; what it does not say is None or empty.
+
+    Attributes:
+        status: The HTTP status it names or stands for, 400 to 599.
+        code: The provider's code; a reason in `details`, being more exact, goes before `code`.
+        type: Its type, or Google's status word.
+        message: For people, as it came.
+        param: The request's field at fault.
+    """
+
+    status: int | None = None
+    code: str = ""
+    type: str = ""
+    message: str = ""
+    param: str = ""
+
+
+def error_of(body: Any) -> BodyError | None:
+    """The error in a body of any shape seen; None if it holds none (`error: null` is none)."""
+    node = node_of(body)
+    if node is not None:
+        return _read(node)
+    if isinstance(body, str) and body.strip():
+        return BodyError(message=_plain(body))
+    if _finished_in_error(body):
+        return BodyError(status=502, type="error")
+    return None
+
+
+def is_explicit(body: Any) -> bool:
+    """Whether a decoded body can be nothing but an error, even inside a 200.
+
+    A flat `{message, ...}` is an error only beside a failing status or with a code of its own.
+    """
+    if isinstance(body, list):
+        body = body[0] if body else None
+    node = None if isinstance(body, str) else node_of(body)
+    if node is None:
+        return _finished_in_error(body)
+    if node is not body or node.get("object") == "error" or node.get("type") == "error":
+        return True
+    error = _read(node)
+    return error.status is not None or (bool(error.code) and number(error.code) is None)
+
+
+def node_of(body: Any, depth: int = 0) -> Mapping[str, Any] | None:
+    """The mapping that holds the error's fields, wherever the provider put it."""
+    if isinstance(body, str):
+        body = _decoded(body)
+    if isinstance(body, list) and body:
+        body = body[0]
+    if not isinstance(body, Mapping) or depth > _DEEPEST:
+        return None
+    node = _enveloped(body) or _flat(body)
+    inner = node_of(node.get("message"), depth + 1) if node else None
+    return inner or node
+
+
+def _enveloped(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    error = body.get("error")
+    if isinstance(error, Mapping):
+        return error if any(error.values()) else None
+    if isinstance(error, str) and error.strip():
+        return {**body, "message": error}
+    base = body.get("base_resp")
+    if isinstance(base, Mapping) and base.get("status_code"):
+        return base
+    errors = body.get("errors")
+    if isinstance(errors, list) and errors and "choices" not in body:
+        return errors[0] if isinstance(errors[0], Mapping) else {"message": errors[0]}
+    return None
+
+
+def _flat(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if "choices" in body or body.get("object", "error") != "error":
+        return None
+    return body if _message(body) else None
+
+
+def _read(node: Mapping[str, Any]) -> BodyError:
+    kind = text_of(node.get("type"))
+    word = text_of(node.get("status"))  # RESOURCE_EXHAUSTED, where it is no number
+    return BodyError(
+        status=_status(node),
+        code=_reason(node.get("details")) or text_of(node.get("code") or node.get("status_code")),
+        type=kind if kind or word.isdigit() else word,
+        message=_message(node) + _upstream_words(node),
+        param=text_of(node.get("param")),
+    )
+
+
+def _status(node: Mapping[str, Any]) -> int | None:
+    for name in _STATUS_NAMES:
+        value = number(node.get(name))
+        if value is not None and 400 <= value <= 599:
+            return int(value)
+    if "status_msg" in node:
+        return _MINIMAX.get(int(number(node.get("status_code")) or 0), 500)
+    return None
+
+
+def _message(node: Mapping[str, Any]) -> str:
+    for name in _MESSAGE_NAMES:
+        value = node.get(name)
+        if isinstance(value, Mapping):
+            value = value.get("message")
+        if isinstance(value, list):
+            value = "; ".join(_complaints(value))
+        if isinstance(value, str) and value.strip():
+            return value
+    return ""
+
+
+def _complaints(items: list[Any]) -> list[str]:
+    """The messages of a validation error, without the echo of the request beside them."""
+    found = (text_of(item.get("msg")) for item in items if isinstance(item, Mapping))
+    return [text for text in found if text]
+
+
+def _upstream_words(node: Mapping[str, Any]) -> str:
+    """OpenRouter keeps the words of the provider behind it in `metadata.raw`."""
+    metadata = node.get("metadata")
+    raw = text_of(metadata.get("raw")) if isinstance(metadata, Mapping) else ""
+    return f": {raw}" if raw else ""
+
+
+def _reason(details: Any) -> str:
+    """Google: `details[].reason` (API_KEY_INVALID); Anthropic: `details.error_code`."""
+    if isinstance(details, Mapping):
+        return text_of(details.get("error_code"))
+    items = details if isinstance(details, list) else ()
+    reasons = (text_of(item.get("reason")) for item in items if isinstance(item, Mapping))
+    return next(filter(None, reasons), "")
+
+
+def _finished_in_error(body: Any) -> bool:
+    """OpenRouter and Kilo end a broken answer with this finish reason."""
+    choices = body.get("choices") if isinstance(body, Mapping) else None
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return isinstance(first, Mapping) and first.get("finish_reason") == "error"
+
+
+def _plain(text: str) -> str:
+    """Text as it is; of a proxy's HTML page only the title."""
+    if not text.lstrip().startswith("<"):
+        return text
+    title = _TITLE.search(text)
+    return title[1] if title else ""
+
+
+def _decoded(text: str) -> Any:
+    if len(text) > _LONGEST_JSON or text.lstrip()[:1] not in {"{", "["}:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def text_of(value: Any) -> str:
+    """A code or a word: text, or a whole number as text; empty for anything else."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1e15:
+        return str(value)
+    return ""

@@ -1,0 +1,106 @@
+"""Numbers and lengths of time, as providers write them.
+
+What cannot be read is absent (None), never zero: zero is a value.
+"""
+
+import re
+
+TWO_DAYS = 172_800.0
+"""No told time is believed beyond this, in seconds. The longest honest one is a day limit's reset;
+a month's is worth a new question every two days."""
+
+_EPOCH_MS = 1e12
+_EPOCH_S = 1e9
+_NUMBER = r"[0-9]{1,18}(?:\.[0-9]{0,18})?"
+_COUNT = re.compile(r"(-?[0-9]{1,15})(?:\.[0-9]*)?\s*(?:$|;|,\s)")
+_PLAIN = re.compile(rf"-?{_NUMBER}")
+# The order of the units matters: `m` must not take the first letter of `ms` or `min`.
+_UNIT = {
+    **dict.fromkeys(("milliseconds", "millisecond", "msec", "ms"), 1e-3),
+    **dict.fromkeys(("microseconds", "us", "µs", "μs"), 1e-6),
+    **dict.fromkeys(("nanoseconds", "ns"), 1e-9),
+    **dict.fromkeys(("minutes", "minute", "mins", "min", "m"), 60.0),
+    **dict.fromkeys(("seconds", "second", "secs", "sec", "s"), 1.0),
+    **dict.fromkeys(("hours", "hour", "hrs", "hr", "h"), 3_600.0),
+    **dict.fromkeys(("days", "day", "d"), 86_400.0),
+}
+_PART = rf"({_NUMBER})\s*({'|'.join(_UNIT)})"
+_PARTS = re.compile(_PART)
+
+LENGTH = rf"{_NUMBER}\s*(?:{'|'.join(_UNIT)})(?![a-z])"
+"""A pattern for one part of a length in prose: `9m`, `38.016s`, `20 seconds`."""
+
+_GO_PARTS = re.compile("([0-9.]{1,36})([a-zµμ]+)")
+
+
+def clamp(seconds: float) -> float:
+    """A told time, kept in what can be believed: the past is 0, and two days are the most."""
+    return min(max(seconds, 0.0), TWO_DAYS)
+
+
+def count(text: str | None) -> int | None:
+    """A counter: a whole number, never below 0. Of a list (IETF draft) the first member counts."""
+    if not text:
+        return None
+    if text.isdigit() and text.isascii() and len(text) <= 15:
+        return int(text)
+    match = _COUNT.match(text)
+    return max(0, int(match[1])) if match else None
+
+
+def number(value: object) -> float | None:
+    """A plain number, from JSON or from text; None for anything else."""
+    if isinstance(value, str):
+        return float(value) if _PLAIN.fullmatch(value) else None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        # Beyond this an int cannot become a float; the comparison also turns NaN away.
+        return float(value) if -1e18 < value < 1e18 else None
+    return None
+
+
+def total(text: str) -> float:
+    """The sum of all parts with a unit in `text`, in seconds: `9m38.016s` is 578.016."""
+    return sum(float(amount) * _UNIT[unit] for amount, unit in _PARTS.findall(text))
+
+
+def duration(text: str) -> float | None:
+    """Seconds of a length written with units, as Go prints it: `7m12s`, `12ms`, `2m59.56s`."""
+    seconds = 0.0
+    read = 0
+    for amount, unit in _GO_PARTS.findall(text):
+        try:
+            seconds += float(amount) * _UNIT[unit]
+        except (KeyError, ValueError):
+            return None
+        read += len(amount) + len(unit)
+    return seconds if read and read == len(text) else None
+
+
+def from_now(value: float, now: float) -> float:
+    """Seconds until a moment given as seconds from now, Unix seconds or Unix milliseconds.
+
+    The three lie far apart: 1e9 is 31 years as a delay and 2001 as a Unix time, and 1e12 the same
+    year in milliseconds.
+    """
+    if value >= _EPOCH_MS:
+        return value / 1000 - now
+    if value >= _EPOCH_S:
+        return value - now
+    return value
+
+
+def reset_in(text: str | None, now: float) -> float | None:
+    """Seconds until a reset that is written as a length, a number of seconds, or a Unix time."""
+    if not text:
+        return None
+    if has_unit(text):
+        seconds = duration(text)
+    else:
+        plain = number(text)
+        seconds = None if plain is None else from_now(plain, now)
+    return None if seconds is None else clamp(seconds)
+
+
+def has_unit(text: str) -> bool:
+    """Whether a length ends with its unit; a bare number, or nothing, does not."""
+    return text[-1:].isalpha()

@@ -1,0 +1,127 @@
+"""Google's errors (google.rpc): no header speaks of quota, the body's `details` tell all.
+
+`QuotaFailure` lists what tripped, the window hidden in `quotaId`; `RetryInfo` has a delay. Where a
+day's quota tripped that delay is still a few seconds and wrong: the day ends at midnight Pacific
+time, and it wins. A limit of 0 means that the model is not in the free tier: no wait helps.
+
+Source: ai.google.dev/gemini-api/docs/rate-limits and refusals in public issues, read 2026-11-22.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime, time, timedelta, timezone, tzinfo
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from stepwell.providers.dialects.bodies import node_of, text_of
+from stepwell.providers.dialects.durations import clamp, count, duration
+from stepwell.providers.dialects.refusal import read
+from stepwell.providers.dialects.reply import Reply
+from stepwell.quota.limit import Metric, Scope
+from stepwell.quota.reading import About, Hint, Reading
+
+_DAY = 86_400.0
+_WINDOWS = (("PerDay", _DAY), ("PerHour", 3_600.0), ("PerMinute", 60.0), ("PerSecond", 1.0))
+_ZERO = re.compile(r"\blimit: 0(?![0-9.])")
+
+
+def _zone(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name)
+    except ZoneInfoNotFoundError:
+        # A system without time zones: right in winter, an hour late in summer, never early.
+        return timezone(timedelta(hours=-8))
+
+
+_PACIFIC = _zone("America/Los_Angeles")
+
+
+class Violation(NamedTuple):
+    """One quota that tripped; `window` in seconds, what is not told is None."""
+
+    metric: Metric
+    window: float | None
+    limit: int | None
+    scope: Scope
+
+
+def gemini(reply: Reply) -> Hint:
+    """Google Gemini, native or OpenAI-compatible: an object, or an array around it."""
+    return with_quota_details(reply, read(reply))
+
+
+def with_quota_details(reply: Reply, hint: Hint) -> Hint:
+    """The hint, corrected by google.rpc details if the body has them."""
+    node = node_of(reply.body) if hint.about is About.RATE else None
+    if node is None or not _is_google(node):
+        return hint
+    message = text_of(node.get("message"))
+    nothing = _ZERO.search(message) is not None
+    violations = tuple(_violations(node, nothing=nothing))
+    if nothing or any(violation.limit == 0 for violation in violations):
+        readings = _readings(violations, {})
+        return replace(hint, about=About.MODEL, delay=None, readings=hint.readings + readings)
+    delay = _retry_delay(node)
+    delay = hint.delay if delay is None else delay
+    resets = {violation.window: delay for violation in violations}
+    if _DAY in resets or "PerDay" in message:
+        delay = resets[_DAY] = seconds_to_midnight(reply.now)
+    return replace(hint, delay=delay, readings=hint.readings + _readings(violations, resets))
+
+
+def seconds_to_midnight(now: float) -> float:
+    """Seconds from `now`, Unix time, to the next midnight Pacific time, when a day's quota ends."""
+    here = datetime.fromtimestamp(now, _PACIFIC)
+    tomorrow = datetime.combine(here.date() + timedelta(days=1), time(), _PACIFIC)
+    return tomorrow.timestamp() - now
+
+
+def _is_google(node: Mapping[str, Any]) -> bool:
+    return node.get("status") == "RESOURCE_EXHAUSTED" or any(
+        text_of(detail.get("@type")).startswith("type.googleapis.com/") for detail in _details(node)
+    )
+
+
+def _details(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return _mappings(node.get("details"))
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _violations(node: Mapping[str, Any], *, nothing: bool) -> Iterator[Violation]:
+    """The quotas that tripped. A limit of 0 is not sent; only the message tells it."""
+    for detail in _details(node):
+        for item in _mappings(detail.get("violations")):
+            limit = count(text_of(item.get("quotaValue")))
+            limit = 0 if limit is None and nothing else limit
+            yield _violation(text_of(item.get("quotaId")), text_of(item.get("quotaMetric")), limit)
+
+
+def _violation(quota: str, metric: str, limit: int | None) -> Violation:
+    names = f"{quota} {metric}".lower()
+    return Violation(
+        metric=Metric.TOKENS if "token" in names else Metric.REQUESTS,
+        window=next((seconds for word, seconds in _WINDOWS if word in quota), None),
+        limit=limit,
+        scope=Scope.MODEL if "PerModel" in quota or "PerProject" not in quota else Scope.ACCOUNT,
+    )
+
+
+def _readings(
+    violations: tuple[Violation, ...], resets: Mapping[float | None, float | None]
+) -> tuple[Reading, ...]:
+    """One counter for each quota that tripped: nothing is left of it."""
+    return tuple(
+        Reading(v.metric, v.window, v.limit, 0, resets.get(v.window), v.scope)
+        for v in dict.fromkeys(violations)
+    )
+
+
+def _retry_delay(node: Mapping[str, Any]) -> float | None:
+    """RetryInfo's delay, a protobuf duration: `34s`, `20.04466179s`."""
+    delays = (duration(text_of(detail.get("retryDelay"))) for detail in _details(node))
+    delay = next((delay for delay in delays if delay is not None), None)
+    return None if delay is None else clamp(delay)

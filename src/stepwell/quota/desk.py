@@ -1,0 +1,202 @@
+"""Desk: where one target's reservations are taken and settled.
+
+It joins the target's own pool and its account's; all that is asked or booked concerns both.
+"""
+
+from collections.abc import Iterable, Iterator
+from math import inf
+
+from stepwell.quota.choice import Standing, worst
+from stepwell.quota.cooldown import RULES
+from stepwell.quota.gate import Gate
+from stepwell.quota.ledger import Bench, Block, Ended, Report, Reservable, TargetStatus
+from stepwell.quota.limit import Scope
+from stepwell.quota.pool import Pool
+from stepwell.quota.reading import Reading
+from stepwell.quota.slow_start import SlowStart
+
+# A target whose last answer was a refusal is probed once in so many seconds.
+_PROBE_EVERY = 1.0
+
+
+class Slots:
+    """The gate of concurrency: calls in flight of one account. Hard; only an event opens it."""
+
+    __slots__ = ("_shared", "limit")
+
+    def __init__(self, shared: Pool) -> None:
+        self._shared = shared
+        self.limit: int | None = None
+
+    def opens(self, now: float, tokens: int) -> float:  # noqa: ARG002 - counts calls
+        return now if self.limit is None or self._shared.in_flight < self.limit else inf
+
+    def block(self, key: str, now: float, tokens: int) -> Block:  # noqa: ARG002 - see `opens`
+        return Block(key, "concurrency", None, told=False, hard=True)
+
+
+class Desk:
+    """One target's state.
+
+    Args:
+        key: The target's.
+        account: The name of its account.
+        shared: The pool of its account.
+    """
+
+    __slots__ = (
+        "_gates",
+        "_probes",
+        "_slots",
+        "_slow_start",
+        "account",
+        "key",
+        "own",
+        "shared",
+        "target",
+    )
+
+    def __init__(self, key: str, account: str, shared: Pool) -> None:
+        self.key = key
+        self.account = account
+        self.own = Pool(Scope.MODEL)
+        self.shared = shared
+        self.target: Reservable | None = None
+        self._probes: set[int] = set()
+        self._slots = Slots(shared)
+        self._slow_start = SlowStart(self.own, shared)
+        self._gates: tuple[Gate, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Desk {self.key}, {self.own.in_flight} in flight>"
+
+    def adopt(self, target: Reservable) -> None:
+        """Take over the limits of a target that is new, or was configured anew."""
+        self.target = target
+        self.own.adopt(target.limits)
+        self.shared.adopt(target.limits)
+        self._slots.limit = target.concurrency
+        # Gates that can never shut for this target are not asked.
+        slots = () if target.concurrency is None else (self._slots,)
+        slow_start = () if target.limits else (self._slow_start,)
+        self._gates = (*slots, *slow_start)
+
+    # --- questions
+
+    def is_open(self, now: float, tokens: int) -> bool:
+        for gates in (self.own.gates, self.shared.gates, self._gates):
+            for gate in gates:
+                if gate.opens(now, tokens) > now:
+                    return False
+        return True
+
+    def block(self, now: float, tokens: int) -> Block | None:
+        """Return what stands in the way the most, None if nothing does."""
+        return worst(
+            gate.block(self.key, now, tokens)
+            for gate in self._all_gates()
+            if gate.opens(now, tokens) > now
+        )
+
+    def standing(self, now: float, tokens: int, arrived: float) -> Standing:
+        """Describe this target, which is not open, to one request."""
+        block = self.block(now, tokens)
+        assert block is not None
+        answered = any(pool.refused_at >= arrived for pool in self._pools)
+        return Standing.of(block, answered=answered, probe_at=self._probe_at(now))
+
+    def status(self, now: float) -> TargetStatus:
+        return TargetStatus(
+            key=self.key,
+            account=self.account,
+            in_flight=self.own.in_flight,
+            limits=tuple(status for pool in self._pools for status in pool.statuses(now)),
+            block=self.block(now, 1),
+        )
+
+    # --- counting
+
+    def take(self, call: int, tokens: int, now: float, *, probe: bool) -> bool:
+        """Book a reservation; return whether it is a probe, as a half-open target's call is."""
+        probe = probe or self.own.is_half_open(now) or self.shared.is_half_open(now)
+        for pool in self._pools:
+            pool.take(call, tokens)
+            if probe:
+                pool.start_probe(call)
+        if probe:
+            self._probes.add(call)
+        return probe
+
+    def read(self, call: int, readings: Iterable[Reading], now: float) -> None:
+        for pool in self._pools:
+            pool.read(call, readings, now)
+
+    def age(self, call: int, now: float) -> None:
+        for pool in self._pools:
+            pool.age(call, now)
+
+    def spend(self, call: int, tokens: int, now: float) -> None:
+        self._end_probe(call)
+        for pool in self._pools:
+            pool.spend(call, tokens, now)
+
+    def give_back(self, call: int, *, request: bool) -> None:
+        self._end_probe(call)
+        for pool in self._pools:
+            pool.give_back(call, request=request)
+
+    # --- health
+
+    def judge(self, call: int, mark: int, report: Report, now: float) -> None:
+        """Learn from how a call ended."""
+        if report.ended is Ended.SUCCESS:
+            self._recover(call)
+        elif report.ended is not Ended.NEUTRAL:
+            self._refuse(call, mark, report, now)
+
+    def tell(self, mark: int, seconds: float, scope: Scope, words: str, now: float) -> None:
+        """Learn of a cooldown that did not come with a call."""
+        cooldown = self._pool(scope).cooldown(Bench.RATE)
+        cooldown.set(now, call=mark, mark=mark, delay=seconds, words=words)
+
+    def _recover(self, call: int) -> None:
+        self.shared.recover(call)
+        if self.own.recover(call):
+            self._slow_start.succeed()
+
+    def _refuse(self, call: int, mark: int, report: Report, now: float) -> None:
+        scope = report.scope if report.bench is None else RULES[report.bench].scope or report.scope
+        self.own.refuse(now, mark)
+        if scope is Scope.ACCOUNT:
+            self.shared.refuse(now, mark)
+        if report.bench is Bench.RATE:
+            self._slow_start.restart()
+        if report.bench is not None:
+            cooldown = self._pool(scope).cooldown(report.bench)
+            cooldown.set(now, call=call, mark=mark, delay=report.delay, words=report.words)
+
+    # --- inner
+
+    @property
+    def _pools(self) -> tuple[Pool, Pool]:
+        return self.own, self.shared
+
+    def _pool(self, scope: Scope) -> Pool:
+        return self.own if scope is Scope.MODEL else self.shared
+
+    def _all_gates(self) -> Iterator[Gate]:
+        yield from self._gates
+        yield from self.own.gates
+        yield from self.shared.gates
+
+    def _probe_at(self, now: float) -> float:
+        """Return when a soft block may be probed past; inf while a probe is out."""
+        if self._probes or any(pool.is_probed for pool in self._pools):
+            return inf
+        refusals = [pool.refused_at for pool in self._pools if pool.is_wary]
+        return max([now, *(refusal + _PROBE_EVERY for refusal in refusals)])
+
+    def _end_probe(self, call: int) -> None:
+        self._probes.discard(call)
+        for pool in self._pools:
+            pool.end_probe(call)

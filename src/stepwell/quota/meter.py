@@ -1,0 +1,143 @@
+"""Meter: what a provider's readings of one counter say about room. It is hard, until its reset.
+
+A reading is as old as its request. What it says remains is therefore lowered by everything that the
+provider may have counted since: see `Traffic.uncounted`. From then on every reservation is
+debited, and a release or a correction of tokens is credited, so that the room stays exact between
+two readings.
+
+A reading that arrives while another one lives
+
+1. lowers the room at once, whoever sent it, because being too careful costs little;
+2. raises it only if nothing older is in flight and its own call is not older than the living
+   reading's: otherwise it may show the counter as it was before calls we already know of.
+"""
+
+from math import floor, inf
+
+from stepwell.quota.ledger import Block, LimitStatus
+from stepwell.quota.limit import Metric
+from stepwell.quota.reading import Reading, believable
+from stepwell.quota.traffic import Traffic
+
+# A reading that names neither reset nor window: most such counters run by the minute.
+_NAMELESS = 60.0
+# Rounding must not hide a unit that has just come back; a millionth of a unit is no theft.
+_EPSILON = 1e-6
+
+
+class Meter:
+    """The room at one counter, by its last believed reading."""
+
+    __slots__ = (
+        "_debits",
+        "_own",
+        "_pace",
+        "_read_at",
+        "_reading",
+        "_remaining",
+        "_traffic",
+        "by_request",
+        "expires",
+    )
+
+    def __init__(self, reading: Reading, traffic: Traffic) -> None:
+        self._reading = reading
+        self._traffic = traffic
+        self.by_request = reading.metric is Metric.REQUESTS
+        self._remaining = 0
+        self._debits = 0
+        self._own = -1  # the call whose answer brought the reading: the provider has counted it
+        self._read_at = 0.0
+        self._pace = 0.0  # units that come back in a second
+        self.expires = -inf
+
+    def __repr__(self) -> str:
+        reading = self._reading
+        return f"<Meter {self._remaining - self._debits}/{reading.limit} {reading.metric}>"
+
+    def is_live(self, now: float) -> bool:
+        return now < self.expires
+
+    def read(self, reading: Reading, call: int, now: float) -> None:
+        """Believe a reading from the answer to `call`, as far as the module's rules go.
+
+        `reading.remaining` must not be None.
+        """
+        assert reading.remaining is not None
+        remaining = max(0, reading.remaining)
+        debits = self._traffic.uncounted(call)
+        if self.is_live(now):
+            lowers = remaining - debits < self._balance(now)
+            may_raise = call >= self._own and not self._traffic.has_older(call)
+            if not (lowers or may_raise):
+                return
+        self._reading, self._remaining, self._debits = reading, remaining, debits
+        self._own, self._read_at = call, now
+        lifetime = _lifetime(reading)
+        self._pace = _pace(reading, remaining, lifetime)
+        self.expires = now + lifetime
+
+    def debit(self, amount: int) -> None:
+        """Take `amount` for a new reservation."""
+        self._debits += amount
+
+    def correct(self, call: int, amount: int) -> None:
+        """Take `amount` more for a call, less if negative; its own reading needs no correction."""
+        if call != self._own:
+            self._debits += amount
+
+    def room(self, now: float) -> int:
+        """Return how much is left by a living reading, from 0 to its limit."""
+        room = max(0, self._balance(now))
+        return room if self._reading.limit is None else min(room, self._reading.limit)
+
+    def opens(self, now: float, tokens: int) -> float:
+        if now >= self.expires:
+            return now
+        need = 1 if self.by_request else max(1, tokens)
+        return now if self._balance(now) >= need else self._refilled(need)
+
+    def block(self, key: str, now: float, tokens: int) -> Block:
+        # A limit below the estimate never fits, and for ever is too long to trust an estimate.
+        limit = self._reading.limit
+        hard = self.by_request or limit is None or limit >= tokens
+        return Block(key, "reading", self.opens(now, tokens), told=True, hard=hard)
+
+    def status(self, now: float) -> LimitStatus:
+        reading, room = self._reading, self.room(now)
+        return LimitStatus(
+            metric=reading.metric,
+            window=reading.window,
+            limit=reading.limit,
+            used=None if reading.limit is None else reading.limit - room,
+            remaining=room,
+            reset=self.expires,
+            scope=reading.scope,
+            source="told",
+        )
+
+    def _balance(self, now: float) -> int:
+        left = self._remaining - self._debits
+        return left + floor(self._pace * (now - self._read_at) + _EPSILON) if self._pace else left
+
+    def _refilled(self, need: int) -> float:
+        """Return when `need` units will be there: at the reset, or when enough has come back."""
+        if not self._pace:
+            return self.expires
+        due = self._read_at + (need + self._debits - self._remaining) / self._pace
+        # A microsecond later than exact, so that the answer then is surely yes.
+        return min(due + _EPSILON, self.expires)
+
+
+def _pace(reading: Reading, remaining: int, lifetime: float) -> float:
+    if not reading.refills or reading.limit is None or lifetime <= 0:
+        return 0.0
+    return max(0, reading.limit - remaining) / lifetime
+
+
+def _lifetime(reading: Reading) -> float:
+    """Return for how many seconds a reading is believed."""
+    for seconds in (reading.reset, reading.window):
+        if seconds is not None:
+            return believable(seconds)
+    return _NAMELESS

@@ -1,0 +1,41 @@
+"""SlowStart: how many calls a stranger is sent at once. Soft.
+
+A target of which nothing is known, neither by settings nor by a living reading, admits two calls in
+flight, and each success one more, so that a burst does not fall on one that turns out to be small.
+A refusal about rates begins anew with two: its window is used up, and when the next one opens, all
+who wait would come at once; doubling back takes a few round trips. (Halving, as TCP does, suits a
+pipe whose width changes little; a window of quota empties to nothing.)
+"""
+
+from math import inf
+
+from stepwell.quota.ledger import Block
+from stepwell.quota.pool import Pool
+
+# One to learn from, and one so that the first answer's delay is not everyone's.
+_STRANGERS = 2
+
+
+class SlowStart:
+    """The gate of one target, which counts in `own` and, with its account's others, in `shared`."""
+
+    __slots__ = ("_own", "_shared", "admits")
+
+    def __init__(self, own: Pool, shared: Pool) -> None:
+        self._own = own
+        self._shared = shared
+        self.admits = _STRANGERS
+
+    def succeed(self) -> None:
+        self.admits += 1
+
+    def restart(self) -> None:
+        self.admits = _STRANGERS
+
+    def opens(self, now: float, tokens: int) -> float:  # noqa: ARG002 - counts calls
+        if self._own.in_flight < self.admits:
+            return now
+        return now if self._own.is_known(now) or self._shared.is_known(now) else inf
+
+    def block(self, key: str, now: float, tokens: int) -> Block:  # noqa: ARG002 - see `opens`
+        return Block(key, "slow_start", None, told=False, hard=False)

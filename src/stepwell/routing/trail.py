@@ -1,0 +1,56 @@
+"""Attempt and Trail: the record of how a request went down its chain."""
+
+from dataclasses import dataclass, field
+
+from stepwell.quota.ledger import Block
+
+# A header of the whole trail stays well under the 8 KiB that servers and proxies take for all headers.
+MAX_HEADER = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call of an upstream.
+
+    Attributes:
+        target: `provider/model`.
+        account: The provider's name, with `#2` ... for its further keys.
+        outcome: A word of `Outcome`.
+        status: The upstream's HTTP status; None if none came.
+        seconds: From sending to the verdict; of a stream, to its first meaningful delta.
+        delay: Told seconds until it may be asked again; None if not told.
+        words: The provider's own words or the error's name, shortened and redacted.
+    """
+
+    target: str
+    account: str
+    outcome: str
+    status: int | None
+    seconds: float
+    delay: float | None = None
+    words: str = ""
+
+    def __str__(self) -> str:
+        status = f"({self.status})" if self.status and self.outcome != "answer" else ""
+        return f"{self.target}:{self.outcome}{status}"
+
+
+@dataclass(slots=True)
+class Trail:
+    """All attempts behind one answer, in order, and the blocks that ended the search.
+
+    Attributes:
+        attempts: In order.
+        blocks: Targets that could not be asked at the end, by target key.
+        waited: Seconds spent waiting for quota.
+    """
+
+    attempts: list[Attempt] = field(default_factory=list)
+    blocks: tuple[Block, ...] = ()
+    waited: float = 0.0
+
+    def header(self) -> str:
+        """Return the trail as one bounded ASCII line: `groq/llama:rate_limited(429), alpha/m:answer`."""
+        text = ", ".join(map(str, self.attempts)).encode("ascii", "replace").decode()
+        text = "".join(char if " " <= char < "\x7f" else "?" for char in text)
+        return text if len(text) <= MAX_HEADER else text[: MAX_HEADER - 4] + " ..."

@@ -1,0 +1,157 @@
+"""One request's way down, as a state machine that does nothing itself.
+
+`dispatch` asks for the next move, carries it out, and reports what happened:
+
+    Reserve(targets)   -> reserved(reservation) or exhausted(answer)
+    Send(step, ...)    -> judged(verdict, reply)
+    Pause()            -> rested()
+    Deliver(reply)        the end: an answer, or a refusal that is the client's to read
+    GiveUp(...)           the end: nothing could serve
+
+A pass tries each target at most once. Replies that may become the answer if nothing better comes
+(a refusal awaiting a second opinion, an empty completion) are held meanwhile.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from stepwell.quota.ledger import Exhausted, Reservation
+from stepwell.routing.chain import Step, Target
+from stepwell.routing.verdict import Outcome, Then, Verdict
+
+ReplyT = TypeVar("ReplyT")
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Ask the ledger for the first of these with room."""
+
+    targets: list[Target]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Call this step on this reservation."""
+
+    step: Step
+    target: Target
+    reservation: Reservation
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait a moment, with jitter, before the second pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver(Generic[ReplyT]):
+    """Hand this reply to the client."""
+
+    reply: ReplyT
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Nothing could serve; `exhausted` is the ledger's last word, None if all were tried."""
+
+    exhausted: Exhausted | None
+
+
+Move = Reserve | Send | Pause | Deliver[ReplyT] | GiveUp
+
+
+class Waterfall(Generic[ReplyT]):
+    """The moves of one request.
+
+    Args:
+        steps: Where it may go, in order; not empty.
+    """
+
+    __slots__ = ("_all_too_large", "_held", "_hops", "_left", "_second_pass", "_sent", "_spare")
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._hops = [(step, target) for step in steps for target in step.targets]
+        self._left = list(self._hops)
+        self._spare: list[tuple[Step, Target]] = []
+        self._second_pass = False
+        self._held: tuple[Outcome, ReplyT] | None = None
+        self._all_too_large = True
+        self._sent: tuple[Step, Target] | None = None
+
+    def start(self) -> Move[ReplyT]:
+        return self._reserve()
+
+    def reserved(self, reservation: Reservation) -> Send:
+        hop = next(hop for hop in self._left if hop[1] is reservation.target)
+        self._sent = hop
+        return Send(*hop, reservation)
+
+    def exhausted(self, answer: Exhausted) -> Move[ReplyT]:
+        return self._bottom(answer)
+
+    def rested(self) -> Move[ReplyT]:
+        return self._reserve()
+
+    def judged(self, verdict: Verdict, reply: ReplyT) -> Move[ReplyT]:
+        """Take in what the call came to."""
+        assert self._sent is not None
+        hop = self._sent
+        self._left.remove(hop)
+        rule = verdict.rule
+        if rule.then is Then.ANSWER:
+            return Deliver(reply)
+        if rule.then is Then.NEXT:
+            self._note(verdict.outcome, reply)
+            if rule.accident:
+                self._spare.append(hop)
+            return self._reserve()
+        return self._second_opinion(verdict.outcome, reply, hop[0])
+
+    def best_so_far(self) -> ReplyT | None:
+        """Return the reply that is held, for a request whose time is up."""
+        return self._held[1] if self._held else None
+
+    def _note(self, outcome: Outcome, reply: ReplyT) -> None:
+        """Hold the first "too large", which is the answer only if all targets say so."""
+        if outcome is not Outcome.TOO_LARGE:
+            self._all_too_large = False
+        elif self._held is None:
+            self._held = (outcome, reply)
+
+    def _second_opinion(self, outcome: Outcome, reply: ReplyT, step: Step) -> Move[ReplyT]:
+        """Hold a first refusal or empty answer and ask one other; a second one decides.
+
+        Two refusals: the first one is the client's. An empty answer is still an answer, so it
+        wins over a refusal, and the later of two empty ones is delivered.
+        """
+        held = self._held
+        self._all_too_large = False
+        if held is None or held[0] is Outcome.TOO_LARGE:
+            self._held = (outcome, reply)
+            if outcome is Outcome.REFUSED:
+                self._left = [hop for hop in self._left if hop[0].provider != step.provider]
+            return self._reserve()
+        if outcome is Outcome.EMPTY:
+            return Deliver(reply)
+        return Deliver(held[1])
+
+    def _reserve(self) -> Move[ReplyT]:
+        if not self._left:
+            return self._bottom(None)
+        return Reserve([target for _, target in self._left])
+
+    def _bottom(self, answer: Exhausted | None) -> Move[ReplyT]:
+        """Nothing can be asked now: deliver what is held, go round once more, or give up."""
+        held = self._held
+        if held is not None and held[0] is not Outcome.TOO_LARGE:
+            return Deliver(held[1])
+        if self._spare and not self._second_pass:
+            self._second_pass = True
+            again = [*self._spare, *self._left]
+            self._left = [hop for hop in self._hops if hop in again]
+            self._spare = []
+            return Pause()
+        if held is not None and self._all_too_large and not self._left:
+            return Deliver(held[1])
+        return GiveUp(answer)

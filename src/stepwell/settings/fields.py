@@ -1,0 +1,186 @@
+"""The types of single settings: durations, sizes, keys, addresses.
+
+Each refuses with `mistake`, which keeps two sentences: one may show what was written, the other, for
+values that are secret or came from the environment, does not.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+from annotated_types import Ge, Gt
+from pydantic import AfterValidator, BeforeValidator, InstanceOf
+from pydantic_core import PydanticCustomError
+
+from stepwell.quota.limit import Limit, parse_duration
+from stepwell.secrets import Secret
+
+MISTAKE: Final = "stepwell"
+
+
+def mistake(discreet: str, open_: str | None = None) -> PydanticCustomError:
+    """Return the error to raise in a validator.
+
+    Args:
+        discreet: A sentence that shows nothing of the value.
+        open_: A better one that does.
+    """
+    return PydanticCustomError(MISTAKE, "{discreet}", {"discreet": discreet, "open": open_ or discreet})
+
+
+def _duration(value: Any) -> float:
+    general = "this is not a duration; write it like 5s, 250ms or 1m30s"
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise mistake(general)
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise mistake(general, str(error)) from None
+
+
+_SIZES: Final = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
+"""Powers of 1024, as in nginx's and most servers' body limits; KiB, MiB and GiB mean the same."""
+
+
+def _size(value: Any) -> int:
+    match = re.fullmatch(r"\s*(\d+)\s*([KMG]?)I?(B?)\s*", str(value).upper())
+    if isinstance(value, bool) or match is None:
+        raise mistake("this is not a size; write it like 32MB or 512KB")
+    return int(match[1]) * _SIZES[f"{match[2]}B" if match[2] else ""]
+
+
+def _limit(value: Any) -> Limit:
+    if isinstance(value, Limit):
+        return value
+    general = (
+        "this is not a limit; write it like '30 requests/minute' "
+        "or {metric: requests, limit: 30, window: 60s}"
+    )
+    if not isinstance(value, str | Mapping):
+        raise mistake(general)
+    try:
+        return Limit.parse(value)
+    except ValueError as error:
+        raise mistake(general, str(error)) from None
+
+
+def _sendable(secret: Secret) -> Secret:
+    """Strip the line's end that `$(cat key)` leaves; what remains must fit into a header."""
+    text = secret.reveal().strip()
+    if re.fullmatch(r"[\x21-\x7e]*", text) is None:
+        raise mistake(
+            "the key contains white space, control characters or signs outside ASCII, "
+            "which cannot be sent in a header; copy it again"
+        )
+    return Secret(text)
+
+
+def _parts(url: str) -> SplitResult:
+    if re.search(r"[\x00-\x20\x7f]", url):
+        raise mistake("the address contains white space or control characters")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise mistake("this is not an address; write it like https://host/v1") from None
+    return parts
+
+
+def _base_url(value: str) -> str:
+    parts = _parts(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise mistake("the address must begin with http:// or https:// and name a host")
+    if "@" in parts.netloc:
+        raise mistake("the address holds a user or password; give the key in api_keys")
+    if parts.query or parts.fragment:
+        raise mistake("the address has a '?' or '#' part; give parameters in 'query'")
+    path = parts.path.rstrip("/")
+    if path.endswith(("/chat/completions", "/completions", "/models")):
+        raise mistake("the address must be the base, such as https://host/v1, without the endpoint")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _address(*schemes: str, example: str) -> AfterValidator:
+    """Return a check that a secret address begins with one of the schemes."""
+
+    def check(secret: Secret) -> Secret:
+        scheme = _parts(secret.reveal()).scheme
+        if scheme not in schemes:
+            wanted = ", ".join(f"{name}://" for name in schemes)
+            raise mistake(f"the address must begin with {wanted}, as in {example}")
+        return secret
+
+    return AfterValidator(check)
+
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A field name (RFC 9110, section 5.6.2)."""
+
+_OURS: Final = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "content-type", "accept-encoding"}
+)
+"""Header fields that follow from the request that is sent, and would break it."""
+
+
+def is_token(text: str) -> bool:
+    """Whether this may be the name of a header."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def _header_name(name: str) -> str:
+    if not is_token(name):
+        raise mistake("this is not the name of a header", f"{name!r} is not the name of a header")
+    if name.lower() in _OURS:
+        raise mistake("stepwell sets this header itself", f"stepwell sets {name!r} itself")
+    return name.lower()
+
+
+def _header_value(secret: Secret) -> Secret:
+    if re.fullmatch(r"[\x20-\x7e]*", secret.reveal()) is None:
+        raise mistake("the value contains control characters or signs outside ASCII")
+    return secret
+
+
+def _file(value: str) -> str:
+    if not Path(value).is_file():
+        raise mistake("there is no such file", f"there is no file {value!r}")
+    return value
+
+
+def _name(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise mistake("this is not a name: it is empty or contains control characters")
+    return value
+
+
+def _model_name(value: str) -> str:
+    if re.fullmatch(r"[\x21-\x7e]+", value) is None:
+        raise mistake("this is not a model's name: it must be ASCII without white space")
+    return value
+
+
+Duration = Annotated[float, Ge(0), BeforeValidator(_duration)]
+"""Seconds."""
+Timeout = Annotated[float, Gt(0), BeforeValidator(_duration)]
+"""Seconds, more than none."""
+Size = Annotated[int, Ge(1), BeforeValidator(_size)]
+"""Bytes."""
+Count = Annotated[int, Ge(1)]
+LimitField = Annotated[InstanceOf[Limit], BeforeValidator(_limit)]
+Key = Annotated[Secret, AfterValidator(_sendable)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+ProxyUrl = Annotated[Secret, _address("http", "https", example="http://user:password@host:3128")]
+StateUrl = Annotated[
+    Secret,
+    _address("memory", "redis", "rediss", "valkey", "valkeys", "unix", example="redis://host:6379/0"),
+]
+DatabaseUrl = Annotated[
+    Secret, _address("sqlite", "postgresql", "postgres", example="sqlite:///stepwell.db")
+]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderValue = Annotated[Secret, AfterValidator(_header_value)]
+FilePath = Annotated[str, AfterValidator(_file)]
+Name = Annotated[str, AfterValidator(_name)]
+ModelName = Annotated[str, AfterValidator(_model_name)]

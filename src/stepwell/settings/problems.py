@@ -1,0 +1,69 @@
+"""What is wrong with the settings: collected, put in order, and kept clear of secrets."""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from stepwell.secrets import Redactor
+from stepwell.settings.tree import Value
+
+_SECRET_NAMES: Final = re.compile(
+    r"(?:^|\.)(?:api_keys|key|headers|query|proxy|url|base_url)(?:$|[.\[])"
+)
+"""Paths below which values are, or may hold, credentials."""
+
+MAX_SHOWN: Final = 60
+"""Characters of a wrong value that a message repeats."""
+
+
+class Problems:
+    """Collects mistakes, each about one value."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[Value, str]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, value: Value, text: str) -> None:
+        self._found.append((value, text))
+
+    def lines(self, tree: Value) -> list[str]:
+        """Return a line for each: the file's in its order, then those of variables and of code.
+
+        Args:
+            tree: Its secrets are replaced wherever a line holds one, be it as somebody's name.
+        """
+        redact = Redactor(_written_secrets(tree))
+        ordered = sorted(self._found, key=lambda found: (not found[0].line, found[0].line))
+        return list(dict.fromkeys(redact(value.complain(text)) for value, text in ordered))
+
+
+def is_showable(value: Value) -> bool:
+    """Whether a message may repeat what was written."""
+    return not value.private and not _SECRET_NAMES.search(value.path)
+
+
+def shown(value: Value) -> str:
+    """Return the value for a sentence, or a word for it if it must not be seen."""
+    if not is_showable(value) or not isinstance(value.data, str | int | float):
+        return "this value"
+    text = repr(value.data)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'groq'?` if a known name is near, else what is known, else nothing."""
+    names = list(known)
+    # Short enough for difflib, which is quadratic.
+    near = difflib.get_close_matches(name[:MAX_SHOWN].lower(), names, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known: {', '.join(names)}" if names else ""
+
+
+def _written_secrets(tree: Value) -> Iterator[str]:
+    for value in tree.walk():
+        if isinstance(value.data, str) and _SECRET_NAMES.search(value.path):
+            yield value.data

@@ -1,0 +1,281 @@
+"""The referee: limits as providers count them, written without stepwell's own arithmetic.
+
+Three kinds of window, as providers have them:
+
+    fixed    counts in blocks of the window's length, which begin at `offset`; at a block's end all
+             comes back
+    sliding  every request comes back by itself, one window after it was counted
+    bucket   refills evenly, `amount` in a window, up to `amount`
+
+A request costs one request and all its tokens, prompt and answer, when it is admitted; an admitted
+request gives nothing back, also when its answer is cut or the client leaves. A refused one costs
+nothing. Windows live on the clock's monotonic time, because a client's wall clock is not
+theirs.
+"""
+
+import math
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+Metric = Literal["requests", "tokens"]
+WindowKind = Literal["fixed", "sliding", "bucket"]
+LimitScope = Literal["model", "account"]
+
+# Waiting a told number of seconds must be enough, although sums of floats miss by some 1e-13.
+EPSILON = 1e-6
+
+_UNITS = {
+    **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
+    **dict.fromkeys(("m", "min", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hour", "hours"), 3_600.0),
+    **dict.fromkeys(("d", "day", "days"), 86_400.0),
+}
+_TEXT = re.compile(r"(\d+)\s+(requests|tokens)\s*/\s*(\d+(?:\.\d+)?)?\s*([a-z]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class SimLimit:
+    """`amount` of `metric` in `window` seconds, as a simulated provider enforces it.
+
+    Attributes:
+        metric: `requests` or `tokens`.
+        amount: How many.
+        window: Length in seconds.
+        kind: `fixed`, `sliding` or `bucket`; see the module's text.
+        scope: Whether each model has its own count, or all models of a key share one.
+        offset: Fixed windows begin so many seconds after the fleet's creation (and every window
+            before and after that).
+    """
+
+    metric: Metric
+    amount: int
+    window: float
+    kind: WindowKind = "sliding"
+    scope: LimitScope = "model"
+    offset: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> "SimLimit":
+        """Read `10 requests/60s`, `6000 tokens/minute`, `1000 requests/day`.
+
+        Raises:
+            ValueError: It is not of this form.
+        """
+        match = _TEXT.fullmatch(text.strip().lower())
+        if match is None or match[4] not in _UNITS:
+            raise ValueError(f"{text!r} is no limit; write it like '10 requests/60s'.")
+        metric: Metric = "requests" if match[2] == "requests" else "tokens"
+        return cls(metric, int(match[1]), float(match[3] or 1) * _UNITS[match[4]])
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """The true state of one count, for headers.
+
+    Attributes:
+        limit: What is counted.
+        remaining: How much is left, rounded down.
+        reset: Seconds until all of it is back.
+    """
+
+    limit: SimLimit
+    remaining: int
+    reset: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is not admitted.
+
+    Attributes:
+        model: The model that was asked for.
+        limit: The limit that binds longest; None if too many calls are in flight.
+        used: What is used up of it, rounded up.
+        requested: What the request would cost.
+        wait: Seconds until it would be admitted; None if nobody can tell, or never.
+        too_large: It is larger than the whole limit.
+    """
+
+    model: str
+    limit: SimLimit | None
+    used: int
+    requested: int
+    wait: float | None
+    too_large: bool = False
+
+
+class Meter(Protocol):
+    """One count. Questions change nothing that a later answer could show."""
+
+    def used(self, now: float) -> float: ...
+
+    def take(self, now: float, cost: int) -> None: ...
+
+    def wait(self, now: float, cost: int) -> float:
+        """Return the seconds until `cost`, not more than the limit, fits; 0 if it fits now."""
+        ...
+
+    def reset(self, now: float) -> float:
+        """Return the seconds until nothing is used."""
+        ...
+
+
+class FixedMeter:
+    def __init__(self, limit: SimLimit, epoch: float) -> None:
+        self._limit = limit
+        self._origin = epoch + limit.offset
+        self._block = 0.0
+        self._used = 0
+
+    def used(self, now: float) -> float:
+        return self._used if self._block == self._block_at(now) else 0
+
+    def take(self, now: float, cost: int) -> None:
+        self._used = int(self.used(now)) + cost
+        self._block = self._block_at(now)
+
+    def wait(self, now: float, cost: int) -> float:
+        fits = self.used(now) + cost <= self._limit.amount
+        return 0.0 if fits else self._left(now)
+
+    def reset(self, now: float) -> float:
+        return self._left(now) if self.used(now) else 0.0
+
+    def _block_at(self, now: float) -> float:
+        return (now + EPSILON - self._origin) // self._limit.window
+
+    def _left(self, now: float) -> float:
+        end = self._origin + (self._block_at(now) + 1) * self._limit.window
+        return end - now
+
+
+class SlidingMeter:
+    def __init__(self, limit: SimLimit, _epoch: float) -> None:
+        self._limit = limit
+        self._taken: deque[tuple[float, int]] = deque()
+        self._sum = 0
+
+    def used(self, now: float) -> float:
+        while self._taken and self._taken[0][0] + self._limit.window <= now + EPSILON:
+            self._sum -= self._taken.popleft()[1]
+        return self._sum
+
+    def take(self, now: float, cost: int) -> None:
+        self.used(now)
+        self._taken.append((now, cost))
+        self._sum += cost
+
+    def wait(self, now: float, cost: int) -> float:
+        excess = self.used(now) + cost - self._limit.amount
+        for at, taken in self._taken:
+            if excess <= 0:
+                break
+            excess -= taken
+            if excess <= 0:
+                return at + self._limit.window - now
+        return 0.0
+
+    def reset(self, now: float) -> float:
+        return self._taken[-1][0] + self._limit.window - now if self.used(now) else 0.0
+
+
+class BucketMeter:
+    def __init__(self, limit: SimLimit, epoch: float) -> None:
+        self._rate = limit.amount / limit.window
+        self._amount = limit.amount
+        self._used = 0.0
+        self._at = epoch
+
+    def used(self, now: float) -> float:
+        left = self._used - (now - self._at) * self._rate
+        # A refill counts EPSILON seconds early, so that waiting the told time is enough.
+        return left if left > EPSILON * self._rate else 0.0
+
+    def take(self, now: float, cost: int) -> None:
+        self._used = self.used(now) + cost
+        self._at = now
+
+    def wait(self, now: float, cost: int) -> float:
+        wait = (self.used(now) + cost - self._amount) / self._rate
+        return wait if wait > EPSILON else 0.0
+
+    def reset(self, now: float) -> float:
+        return self.used(now) / self._rate
+
+
+METERS: dict[WindowKind, type[FixedMeter] | type[SlidingMeter] | type[BucketMeter]] = {
+    "fixed": FixedMeter,
+    "sliding": SlidingMeter,
+    "bucket": BucketMeter,
+}
+
+
+class Limiter:
+    """All counts of one provider: per limit and key, and per model where the limit says so."""
+
+    def __init__(self, limits: Sequence[SimLimit], epoch: float) -> None:
+        self.limits = tuple(limits)
+        self._epoch = epoch
+        self._meters: dict[tuple[int, str, str], Meter] = {}
+
+    def refusal(self, key: str, model: str, tokens: int, now: float) -> Refusal | None:
+        """Return why such a request is not admitted now, None if it is. Changes nothing."""
+        found = (
+            _refusal(limit, meter, model, tokens, now) for limit, meter in self._counts(key, model)
+        )
+        return max(filter(None, found), key=_severity, default=None)
+
+    def take(self, key: str, model: str, tokens: int, now: float) -> None:
+        for limit, meter in self._counts(key, model):
+            meter.take(now, _cost(limit, tokens))
+
+    def gauges(self, key: str, model: str, now: float) -> tuple[Gauge, ...]:
+        return tuple(_gauge(limit, meter, now) for limit, meter in self._counts(key, model))
+
+    def _counts(self, key: str, model: str) -> Iterator[tuple[SimLimit, Meter]]:
+        for index, limit in enumerate(self.limits):
+            yield limit, self._meter(index, limit, key, model)
+
+    def _meter(self, index: int, limit: SimLimit, key: str, model: str) -> Meter:
+        where = (index, key, model if limit.scope == "model" else "")
+        if where not in self._meters:
+            self._meters[where] = METERS[limit.kind](limit, self._epoch)
+        return self._meters[where]
+
+
+def read_limits(
+    limits: Sequence[str | SimLimit], *, kind: WindowKind, scope: LimitScope, offset: float
+) -> tuple[SimLimit, ...]:
+    """Return limits; those written as text get the provider's kind, scope and offset."""
+    return tuple(
+        replace(SimLimit.parse(limit), kind=kind, scope=scope, offset=offset)
+        if isinstance(limit, str)
+        else limit
+        for limit in limits
+    )
+
+
+def _cost(limit: SimLimit, tokens: int) -> int:
+    return 1 if limit.metric == "requests" else tokens
+
+
+def _gauge(limit: SimLimit, meter: Meter, now: float) -> Gauge:
+    remaining = int(limit.amount - meter.used(now) + EPSILON)
+    return Gauge(limit, max(0, remaining), meter.reset(now))
+
+
+def _refusal(limit: SimLimit, meter: Meter, model: str, tokens: int, now: float) -> Refusal | None:
+    cost = _cost(limit, tokens)
+    # Rounded up, so that limit - used is what the headers call remaining.
+    used = limit.amount - _gauge(limit, meter, now).remaining
+    if cost > limit.amount:
+        return Refusal(model, limit, used, cost, wait=None, too_large=True)
+    wait = meter.wait(now, cost)
+    return Refusal(model, limit, used, cost, wait) if wait > 0 else None
+
+
+def _severity(refusal: Refusal) -> float:
+    return math.inf if refusal.wait is None else refusal.wait
