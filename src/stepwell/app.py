@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -67,7 +68,7 @@ def create_app(
     """
     if gateway is None:
         gateway = Gateway(
-            Settings.of(settings),
+            _settings(settings),
             transport=transport,
             ledger=ledger,
             clock=clock,
@@ -83,9 +84,9 @@ def create_app(
 def lifespan(*apps: Starlette) -> Callable[[Any], AbstractAsyncContextManager[None]]:
     """Return a lifespan for the host of these applications, since Starlette does not run theirs.
 
-        llm = create_app(...)
-        host = FastAPI(lifespan=stepwell.lifespan(llm))
-        host.mount("/llm", llm)
+    llm = create_app(...)
+    host = FastAPI(lifespan=stepwell.lifespan(llm))
+    host.mount("/llm", llm)
     """
 
     @asynccontextmanager
@@ -96,6 +97,16 @@ def lifespan(*apps: Starlette) -> Callable[[Any], AbstractAsyncContextManager[No
             yield
 
     return run
+
+
+def _settings(given: Settings | Mapping[str, Any] | str | os.PathLike[str] | None) -> Settings:
+    if isinstance(given, Settings):
+        return given
+    if given is None:
+        return Settings.discover()
+    if isinstance(given, Mapping):
+        return Settings.from_dict(given)
+    return Settings.load(Path(given))
 
 
 def _application(gateway: Gateway, authenticate: Authenticate) -> Starlette:
@@ -143,7 +154,7 @@ def _bearer_keys(settings: Settings) -> BearerKeys:
                 Principal(
                     name=key.name or f"key-{number}",
                     chains=None if key.chains is None else frozenset(key.chains),
-                    pins=(key.pins or (settings.pins if key.chains is None else "chain")) == "any",
+                    pins=settings.pins_any(key),
                 ),
             )
             for number, key in enumerate(settings.api_keys, 1)

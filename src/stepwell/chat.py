@@ -90,7 +90,9 @@ class ChatRequest:
         self.model: str | None = self._read("model")
         self.stream = bool(self._read("stream"))
         self.choices: int = self._read("n") or 1
-        self.max_tokens: int | None = self._read("max_completion_tokens") or self._read("max_tokens")
+        self.max_tokens: int | None = self._read("max_completion_tokens") or self._read(
+            "max_tokens"
+        )
         self._options: Fields = self._read("stream_options") or {}
         self.wants_usage = _text(self._options.get("include_usage")) == b"true"
         self._check_messages()

@@ -313,5 +313,7 @@ def _prefilled(steps: Sequence[Step], broken: Send) -> list[Step]:
         replace(step, targets=tuple(t for t in step.targets if t is not broken.target))
         for step in able
     ]
-    again = [replace(step, targets=(broken.target,)) for step in able if broken.target in step.targets]
+    again = [
+        replace(step, targets=(broken.target,)) for step in able if broken.target in step.targets
+    ]
     return [step for step in (*others, *again[:1]) if step.targets]

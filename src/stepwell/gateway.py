@@ -138,10 +138,10 @@ class Gateway:
 
     def _endpoints(self) -> dict[str, Endpoint]:
         """Return every account's endpoint, by the account's name."""
+        providers = self.settings.providers
         return {
-            account: self._endpoint(provider, key)
-            for name, provider in self.settings.providers.items()
-            for account, key in self.settings.accounts(name)
+            name: self._endpoint(providers[account.provider], account.key)
+            for name, account in self.settings.accounts().items()
         }
 
     def _endpoint(self, provider: ProviderSettings, key: Secret | None) -> Endpoint:
@@ -206,9 +206,9 @@ def _headers(provider: ProviderSettings, key: Secret | None) -> list[tuple[str, 
 def _logger(redactor: Redactor) -> logging.Logger:
     """Return a logger below `stepwell` whose records hold no secret of this gateway.
 
-    It is no entry of the logging tree: filters of a shared logger would pile up, one for each gateway.
+    It is no entry of the logging tree, where the filters of all gateways of a process would pile up.
     """
-    logger = logging.Logger("stepwell.gateway")
+    logger = logging.Logger("stepwell.gateway")  # noqa: LOG001 - see above
     logger.parent = logging.getLogger("stepwell")
     logger.addFilter(redactor.filter())
     return logger

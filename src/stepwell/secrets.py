@@ -1,8 +1,9 @@
 """Secrets that do not show themselves, and the Redactor that finds them in text.
 
-A `Secret` keeps a key out of what is printed by accident: repr, str, format, JSON, pickle. A `Redactor`
-is the second line, for text of which we do not know what is in it: a provider's error, a traceback, a
-log line. It looks for the secrets really configured, not for what keys usually look like.
+A `Secret` keeps a key out of what is printed by accident: repr, str, format, JSON, pickle. A
+`Redactor` is the second line, for text of which we do not know what is in it: a provider's error,
+a traceback, a log line. It looks for the secrets really configured, not for what keys usually look
+like.
 """
 
 import base64
@@ -23,9 +24,9 @@ HIDDEN: Final = "**"
 REDACTED: Final = "***"
 
 SHORTEST_REDACTED: Final = 6
-"""Characters. Shorter secrets stand in ordinary text by chance ("test", "key1"): replacing them would
-spoil logs and answers, and every gap would tell the reader what the secret is. Real keys have 20 or
-more; the shortest that examples and tests use ("sk-alpha") have 8."""
+"""Characters. Shorter secrets stand in ordinary text by chance ("test", "key1"): replacing them
+would spoil logs and answers, and every gap would tell the reader what the secret is. Real keys
+have 20 or more; the shortest that examples and tests use ("sk-alpha") have 8."""
 
 
 class Secret:
@@ -112,15 +113,17 @@ def _encoded(text: str) -> bytes:
 class Redactor:
     """Replaces configured secrets in text and bytes by `***`.
 
-    Found are a secret itself (so `Bearer sk-...` becomes `Bearer ***`), its URL-quoted and JSON-escaped
-    forms, and the base64 of the whole secret. Secrets shorter than SHORTEST_REDACTED are not looked for.
+    Found are a secret itself (so `Bearer sk-...` becomes `Bearer ***`), its URL-quoted and
+    JSON-escaped forms, and the base64 of the whole secret. Secrets shorter than SHORTEST_REDACTED
+    are not looked for.
     """
 
     def __init__(self, secrets: Iterable[Secret | str]) -> None:
         values = {s.reveal() if isinstance(s, Secret) else s for s in secrets}
         self._count = sum(len(value) >= SHORTEST_REDACTED for value in values)
         forms = {form for value in values for form in _forms(value)}
-        # Longest first: of two secrets that begin alike the longer one must not leave its end behind.
+        # Longest first: of two secrets that begin alike the longer one must not leave its end
+        # behind.
         ordered = sorted((f for f in forms if len(f) >= SHORTEST_REDACTED), key=len, reverse=True)
         pattern = "|".join(re.escape(form) for form in ordered)
         self._text = re.compile(pattern) if ordered else None
@@ -160,8 +163,8 @@ def _forms(value: str) -> Iterator[str]:
 class RedactingFilter(logging.Filter):
     """Takes secrets out of a record's message, arguments, extras, stack and traceback.
 
-    A record without secrets passes as it is, arguments and exception included, so that handlers which
-    render these themselves still can.
+    A record without secrets passes as it is, arguments and exception included, so that handlers
+    which render these themselves still can.
     """
 
     def __init__(self, redactor: Redactor) -> None:

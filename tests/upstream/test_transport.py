@@ -4,13 +4,17 @@ import gc
 import gzip
 import os
 import random
+import shutil
 import socket
 import ssl
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+
 from stepwell.upstream import transport as engine
 from stepwell.upstream.transport import AiohttpTransport
 
@@ -414,15 +418,37 @@ async def test_a_request_reaches_the_wire_once(
     assert (len(server.heads), server.accepted) == (2, 1)
 
 
+@pytest.mark.parametrize("method", ["POST", "GET"])
 async def test_a_connection_closed_while_idle_is_not_used_again(
-    serve: Serve, transport: AiohttpTransport
+    serve: Serve, transport: AiohttpTransport, method: str
 ) -> None:
-    """The server's FIN is noticed when it comes, not when the connection is needed."""
+    """Also if that shows only after it was taken from the pool: then nothing was sent on it."""
     server = await serve(closing_after(OK))
     for _ in range(3):
-        await read(transport, post(server.url))
+        await read(transport, httpx.Request(method, server.url, content=b"{}" * (method == "POST")))
         await server.idle()
-    assert server.accepted == 3
+    assert (len(server.heads), server.accepted) == (3, 3)
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+async def test_connections_that_are_always_closed_are_given_up(
+    serve: Serve, transport: AiohttpTransport, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking for a live connection ends, with an error that says that nothing was sent."""
+    loop = asyncio.get_running_loop()
+    connect = loop.create_connection
+
+    async def closed(*args: Any, **kwargs: Any) -> Any:
+        wire, protocol = await connect(*args, **kwargs)
+        wire.close()
+        return wire, protocol
+
+    monkeypatch.setattr(loop, "create_connection", closed)
+    server = await serve(answering(OK))
+    request = httpx.Request(method, server.url, content=b"{}" * (method == "POST"))
+    with pytest.raises(httpx.ConnectError, match="before a byte was sent"):
+        await transport.handle_async_request(request)
+    assert (server.heads, held(transport)) == ([], 0)
 
 
 async def test_a_refused_connection_is_a_connect_error(transport: AiohttpTransport) -> None:
@@ -452,9 +478,16 @@ async def test_a_server_that_does_not_speak_tls_is_a_connect_error(
     serve: Serve, transport: AiohttpTransport
 ) -> None:
     """A failed handshake is a connection that never was."""
-    server = await serve(closing_after(OK))
-    with pytest.raises(httpx.ConnectError):
-        await transport.handle_async_request(post(server.url.replace("http:", "https:")))
+
+    def answer_in_clear(reader: Reader, writer: Writer) -> None:
+        writer.write(OK)
+        writer.close()
+
+    server = await asyncio.start_server(answer_in_clear, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        with pytest.raises(httpx.ConnectError):
+            await transport.handle_async_request(post(f"https://127.0.0.1:{port}/"))
 
 
 async def test_silence_before_the_head_is_a_read_timeout(
@@ -692,6 +725,7 @@ async def test_a_cancelled_call_lets_go_of_its_connection_at_once(
         await exchange.peer_gone()
 
     server = await serve(handler)
+    tasks = asyncio.all_tasks()
     if phase == "connecting":
 
         async def never(*args: object, **kwargs: object) -> None:
@@ -706,7 +740,7 @@ async def test_a_cancelled_call_lets_go_of_its_connection_at_once(
     with pytest.raises(asyncio.CancelledError):
         await call
     assert held(transport) == 0
-    assert asyncio.all_tasks() - server.tasks == {asyncio.current_task()}
+    assert asyncio.all_tasks() - server.tasks == tasks
     server.event("done").set()
     await server.idle()
 
@@ -726,6 +760,7 @@ async def test_six_hundred_random_cancellations_leave_nothing_behind(
 
     server = await serve(handler)
     await read(transport, post(server.url))
+    tasks = asyncio.all_tasks() - server.tasks
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 
     async def leave(turns: int) -> None:
@@ -739,9 +774,183 @@ async def test_six_hundred_random_cancellations_leave_nothing_behind(
     for _ in range(20):
         await asyncio.gather(*(leave(dice.randrange(40)) for _ in range(30)))
     assert held(transport) == 0
-    assert asyncio.all_tasks() - server.tasks == {asyncio.current_task()}
+    assert asyncio.all_tasks() - server.tasks == tasks
     assert (await read(transport, post(server.url)))[1] == b"ok"
     await transport.aclose()
     await server.idle()
     if before:
         assert len(os.listdir("/proc/self/fd")) <= before
+
+
+async def _serve_and_read(transport: AiohttpTransport) -> None:
+    """Leave one connection idle in the pool and one response half read."""
+    server = Server(answering(OK), None, "127.0.0.1")
+    await server.start()
+    await read(transport, post(server.url))
+    cut = Server(answering(OK[:-1]), None, "127.0.0.1")
+    await cut.start()
+    await transport.handle_async_request(post(cut.url))
+
+
+def test_a_new_event_loop_gets_a_new_session() -> None:
+    """One transport serves loop after loop, and none leaves a warning or a socket behind."""
+    transport = AiohttpTransport()
+    for _ in range(3):
+        asyncio.run(_serve_and_read(transport))
+        gc.collect()
+    asyncio.run(transport.aclose())
+
+
+def test_a_transport_that_nobody_closed_is_closed_with_its_loop() -> None:
+    """Neither aiohttp nor asyncio finds anything unclosed."""
+    asyncio.run(_serve_and_read(AiohttpTransport()))
+    gc.collect()
+
+
+async def test_a_transport_that_nobody_holds_closes_its_connections(serve: Serve) -> None:
+    """Also while the loop runs on, and not before its last response has been read."""
+    server = await serve(answering(OK))
+    _, body = await read(AiohttpTransport(), post(server.url))
+    assert body == b"ok"
+    gc.collect()
+    await server.idle()
+
+
+def test_a_loop_closed_behind_our_back_is_forgotten() -> None:
+    """Its session is not used again, and aiohttp does not complain of it."""
+    transport = AiohttpTransport()
+    loop = asyncio.new_event_loop()
+    with pytest.raises(httpx.ConnectError):
+        loop.run_until_complete(transport.handle_async_request(post("http://127.0.0.1:1/")))
+    loop.close()
+    asyncio.run(_serve_and_read(transport))
+    gc.collect()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a PEM file with a key and its certificate for 127.0.0.1, trusted by nobody."""
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl makes the certificate, and is not here")
+    subject = ["-subj", "/CN=stepwell", "-addext", "subjectAltName=IP:127.0.0.1"]
+    new = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    where = ["-nodes", "-days", "2", "-keyout", f"{path}.key", "-out", str(path)]
+    subprocess.run([*new, *subject, *where], check=True, capture_output=True)
+    return path
+
+
+@pytest.fixture
+def tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, f"{certificate}.key")
+    return context
+
+
+async def test_a_certificate_of_the_ca_file_is_trusted(
+    serve: Serve, certificate: Path, tls: ssl.SSLContext
+) -> None:
+    """A private authority's servers can be called; the context is made once."""
+    server = await serve(answering(OK), context=tls)
+    transport = AiohttpTransport(ca_file=str(certificate))
+    for _ in range(2):
+        _, body = await read(transport, post(server.url))
+        assert body == b"ok"
+        await transport.aclose()
+    assert transport._ssl_context is transport._ssl_context
+
+
+async def test_an_unknown_certificate_is_a_connect_error(
+    serve: Serve, transport: AiohttpTransport, tls: ssl.SSLContext
+) -> None:
+    """Nothing is sent to a server that cannot prove who it is."""
+    server = await serve(answering(OK), context=tls)
+    with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+        await transport.handle_async_request(post(server.url))
+    assert server.heads == []
+
+
+async def test_requests_go_through_the_proxy(serve: Serve) -> None:
+    """In absolute form, with the proxy's credentials, and not with those for anyone else."""
+    proxy = await serve(answering(OK))
+    address = proxy.url.replace("://", "://user:pass@")
+    async with AiohttpTransport(proxy=address) as transport:
+        _, body = await read(transport, post("http://provider.invalid/v1"))
+    assert body == b"ok"
+    exchange = Exchange(proxy, proxy.heads[0], Reader(), None)  # type: ignore[arg-type]
+    assert exchange.request_line == b"POST http://provider.invalid/v1 HTTP/1.1"
+    assert (b"proxy-authorization", b"Basic dXNlcjpwYXNz") in exchange.headers
+
+
+async def test_tls_goes_through_a_tunnel_of_the_proxy(
+    serve: Serve, certificate: Path, tls: ssl.SSLContext
+) -> None:
+    """The proxy is asked for a tunnel to the provider and sees nothing of the request."""
+    server = await serve(answering(OK), context=tls)
+
+    async def tunnel(exchange: Exchange) -> None:
+        host, port = server.url.removeprefix("https://").split(":")
+        far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        await exchange.send(b"HTTP/1.1 200 Connected\r\n\r\n")
+        await asyncio.gather(_pump(exchange.reader, far_writer), _pump(far_reader, exchange.writer))
+
+    proxy = await serve(tunnel)
+    transport = AiohttpTransport(proxy=proxy.url, ca_file=str(certificate))
+    async with transport:
+        _, body = await read(transport, post(server.url))
+        assert body == b"ok"
+    await proxy.idle()
+    address = server.url.removeprefix("https://").encode()
+    assert [head.split(b"\r\n")[0] for head in proxy.heads] == [
+        b"CONNECT " + address + b" HTTP/1.1"
+    ]
+
+
+async def _pump(reader: Reader, writer: Writer) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+    writer.close()
+
+
+async def test_a_tunnel_refused_is_a_proxy_error(serve: Serve) -> None:
+    """The proxy's refusal is not taken for the provider's answer."""
+    proxy = await serve(answering(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"))
+    async with AiohttpTransport(proxy=proxy.url) as transport:
+        with pytest.raises(httpx.ProxyError, match="refused the tunnel"):
+            await transport.handle_async_request(post("https://provider.invalid/"))
+
+
+async def test_a_proxy_that_cannot_be_reached_is_a_proxy_error() -> None:
+    """It is not the provider's fault."""
+    async with AiohttpTransport(proxy="http://127.0.0.1:1") as transport:
+        with pytest.raises(httpx.ProxyError, match="cannot connect to the proxy"):
+            await transport.handle_async_request(post("http://provider.invalid/"))
+
+
+def test_a_proxy_of_another_kind_is_refused() -> None:
+    """Early, and not at the first request."""
+    with pytest.raises(ValueError, match="http:// or https://"):
+        AiohttpTransport(proxy="socks5://127.0.0.1:1080")
+
+
+def test_a_failure_without_a_word_in_httpx_stays_what_it_is() -> None:
+    """A mistake in the program is not dressed up as a fault of the network."""
+    mistake = LookupError("mine")
+    assert engine._translated(mistake) is mistake
+
+
+def test_failures_are_ordered_from_narrow_to_wide() -> None:
+    """No row of the table hides a later one."""
+    for at, (wide, _, _) in enumerate(engine._FAILURES):
+        for narrow, _, _ in engine._FAILURES[at + 1 :]:
+            assert not issubclass(narrow, wide)
+
+
+async def test_httpx_can_use_it_as_a_transport(serve: Serve) -> None:
+    """It keeps the contract of httpx's seam, timeouts included."""
+    server = await serve(answering(OK))
+    async with httpx.AsyncClient(transport=AiohttpTransport()) as client:
+        response = await client.post(server.url, json={"a": 1})
+    assert response.text == "ok"

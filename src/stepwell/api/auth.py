@@ -118,9 +118,7 @@ class RequireAuthentication:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": "no valid API key"})
         else:
-            raise AuthenticationError(
-                "No valid API key: send it as 'Authorization: Bearer <key>'."
-            )
+            raise AuthenticationError("No valid API key: send it as 'Authorization: Bearer <key>'.")
 
     def _is_public(self, scope: Scope) -> bool:
         if scope["type"] != "http":

@@ -10,7 +10,7 @@ _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 
 
-class ClientDisconnected(Exception):  # noqa: N818 - an event, not a mistake
+class ClientDisconnected(Exception):
     """The client left while its body was being read."""
 
 

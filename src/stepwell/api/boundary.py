@@ -54,7 +54,9 @@ class Boundary:
             self._gateway.logger.exception("request %s failed", request_id.decode())
             if has_begun:
                 return  # there is no second answer; the server cuts the connection
-            await self._answer(StepwellError("The gateway failed; its log says more."), send_with_id)
+            await self._answer(
+                StepwellError("The gateway failed; its log says more."), send_with_id
+            )
 
     async def _answer(self, error: StepwellError, send: Send) -> None:
         body = self._gateway.redactor(encode(envelope(error, self._gateway.clock)))
@@ -72,8 +74,12 @@ async def http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     codes = {404: "not_found", 405: "method_not_allowed"}
     message = f"{error.detail}: {request.method} {request.url.path}"
-    shown = BadRequest(message, code=codes.get(error.status_code, "http_error"), status=error.status_code)
-    body = encode({"error": {"message": str(shown), "type": shown.type, "param": None, "code": shown.code}})
+    shown = BadRequest(
+        message, code=codes.get(error.status_code, "http_error"), status=error.status_code
+    )
+    body = encode(
+        {"error": {"message": str(shown), "type": shown.type, "param": None, "code": shown.code}}
+    )
     return Response(body, error.status_code, error.headers, "application/json")
 
 

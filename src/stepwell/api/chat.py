@@ -30,7 +30,7 @@ class ChatCompletions:
         request = ChatRequest(body)
         principal = principal_of(scope)
         route = gateway.routes.resolve(
-            request.model, allowed=principal.chains, pins=principal.pins
+            request.model, allowed=principal.chains, pin_any=principal.pins
         )
         call = Call(request, route.steps, gateway.clock.monotonic())
         presence = Presence(receive)

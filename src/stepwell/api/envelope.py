@@ -7,7 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stepwell.clock import Clock
-from stepwell.errors import AllProvidersExhausted, BadRequest, RequestRejected, ShuttingDown, StepwellError
+from stepwell.errors import (
+    AllProvidersExhausted,
+    BadRequest,
+    RequestRejected,
+    ShuttingDown,
+    StepwellError,
+)
 from stepwell.quota.ledger import Block
 from stepwell.routing.trail import Attempt, Trail
 

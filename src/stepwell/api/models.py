@@ -1,5 +1,6 @@
 """GET /v1/models and /v1/models/{id}: from memory, whatever state the providers are in."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.requests import Request
@@ -9,7 +10,7 @@ from stepwell.api.auth import principal_of
 from stepwell.api.envelope import encode
 from stepwell.errors import UnknownModel
 from stepwell.gateway import Gateway
-from stepwell.routing.chain import Model
+from stepwell.routing.chain import Listed
 
 # OpenAI's `created` is the day a model was made. Ours must only never change: 2025-01-01T00:00:00Z.
 CREATED = 1735689600
@@ -32,16 +33,16 @@ class Models:
                 return Response(encode(_model(model)), media_type="application/json")
         raise UnknownModel(f"There is no model {wanted!r}; GET /v1/models lists them.")
 
-    def _visible(self, request: Request) -> tuple[Model, ...]:
+    def _visible(self, request: Request) -> Iterable[Listed]:
         return self._gateway.routes.models(allowed=principal_of(request.scope).chains)
 
 
-def _model(model: Model) -> dict[str, Any]:
+def _model(model: Listed) -> dict[str, Any]:
     body: dict[str, Any] = {
         "id": model.id,
         "object": "model",
         "created": CREATED,
-        "owned_by": model.owned_by,
+        "owned_by": model.owner,
     }
     if model.context is not None:
         body["context_length"] = model.context

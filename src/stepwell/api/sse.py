@@ -104,6 +104,8 @@ class EventStream:
             if not self._is_closed and now - self._last >= self._ping:
                 self.was_early = self.was_early or not self.is_open
                 await self._open([])
-                await self._write(f": waiting {now - self._born:.0f}s for {self._doing()}\n\n".encode())
+                await self._write(
+                    f": waiting {now - self._born:.0f}s for {self._doing()}\n\n".encode()
+                )
         if not self._is_closed:
             self._timer = self._clock.call_later(self._ping, self._look)

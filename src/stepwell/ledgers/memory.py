@@ -87,10 +87,13 @@ class MemoryLedger:
         held = _running(reservation)
         if held is None:
             return
-        now = self._clock.monotonic()
-        self._observe(held, report.readings, now)
         held.ended = True
-        held.desk.spend(held.call, _cost(held.tokens, report), now)
+        now = self._clock.monotonic()
+        if report.was_sent:
+            self._observe(held, report.readings, now)
+            held.desk.spend(held.call, _cost(held.tokens, report), now)
+        else:
+            held.desk.give_back(held.call, request=not held.observed)
         held.desk.judge(held.call, self._calls, report, now)
         self._notify()
 

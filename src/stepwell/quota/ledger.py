@@ -139,6 +139,7 @@ class Report:
         scope: What the bench covers (CREDIT and KEY always cover the account).
         words: The provider's own words, shortened and redacted.
         readings: Counters of the response, if not observed before.
+        was_sent: The provider may have seen the request; if not, it costs nothing at all.
     """
 
     ended: Ended
@@ -148,6 +149,7 @@ class Report:
     scope: Scope = Scope.MODEL
     words: str = ""
     readings: tuple[Reading, ...] = field(default=())
+    was_sent: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Chain, Step, Target: what a request may be sent to, in which order; and from a model name to steps."""
+"""Chain, Step, Target: what a request may be sent to, in which order; from a name to steps."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -104,7 +104,8 @@ class Listed:
 
 
 MAX_PINNED: Final = 256
-"""Steps made on demand that are remembered; a client that invents names must not fill the memory."""
+"""Steps made on demand that are remembered; a client that invents names must not fill the
+memory."""
 
 MAX_MODEL_LENGTH: Final = 200
 """Characters of a model's name that a step is made for; the longest known ones have about 90."""
@@ -113,9 +114,9 @@ MAX_MODEL_LENGTH: Final = 200
 class Routes:
     """All chains, and the rule by which `model` picks a way through them.
 
-    A caller may be restricted to some chains (`allowed`). Such a caller gets the steps of these chains
-    and no others; its default is the default chain if that is among them, else the first of its chains
-    in the order of the settings.
+    A caller may be restricted to some chains (`allowed`). Such a caller gets the steps of these
+    chains and no others; its default is the default chain if that is among them, else the first of
+    its chains in the order of the settings.
 
     Args:
         chains: By name, in the order of the settings.
@@ -156,8 +157,8 @@ class Routes:
             pin_any: The caller may name `provider/model` even if it stands in none of its chains.
 
         Raises:
-            UnknownModel: Nothing has this name and unknown names are rejected, or the caller may use
-                no chain at all.
+            UnknownModel: Nothing has this name and unknown names are rejected, or the caller may
+                use no chain at all.
         """
         usable = self._usable(allowed)
         if not usable:

@@ -50,7 +50,7 @@ class Trail:
     waited: float = 0.0
 
     def header(self) -> str:
-        """Return the trail as one bounded ASCII line: `groq/llama:rate_limited(429), alpha/m:answer`."""
+        """Return the trail as one bounded ASCII line: `groq/llama:rate_limited(429), a/m:answer`."""
         text = ", ".join(map(str, self.attempts)).encode("ascii", "replace").decode()
         text = "".join(char if " " <= char < "\x7f" else "?" for char in text)
         return text if len(text) <= MAX_HEADER else text[: MAX_HEADER - 4] + " ..."

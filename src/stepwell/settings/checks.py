@@ -1,7 +1,7 @@
 """What must hold between settings: names that exist, chains that end, keys that are there.
 
-Runs on what is left after wrong values were taken out, so one mistake does not hide another; and looks
-at what was written before that, so it does not cause a second one either.
+Runs on what is left after wrong values were taken out, so one mistake does not hide another; and
+looks at what was written before that, so it does not cause a second one either.
 """
 
 import re
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from stepwell.secrets import Secret
 from stepwell.settings.model import ProviderSettings, Shape, StepSettings
 from stepwell.settings.presets import PRESETS
 from stepwell.settings.problems import Problems, did_you_mean, is_showable
@@ -110,12 +111,11 @@ class _Checks:
             self._some_key(keys, "write api_keys: [] for none")
         clients = self._shape.api_keys
         self._no_key_twice(self._left.at(("api_keys",)), [client.key for client in clients])
-        seen: set[str] = set()
-        for index, client in enumerate(clients):
-            value = self._left.at(("api_keys", index))
-            if client.name is not None and client.name in seen:
-                self._problems.add(value.at(("name",)), f"the name {client.name!r} is given twice")
-            seen.update({client.name} if client.name else ())
+        entries = self._left.at(("api_keys",)).elements() if clients else []
+        filled = [entry for entry in entries if _is_filled(entry.get("key") or entry)]
+        for value, client in zip(filled, clients, strict=False):
+            if [other.name for other in clients].count(client.name) > 1:
+                self._problems.add(value.at(("name",)), "this name is given to more than one key")
             self._allowed_chains(value.at(("chains",)), client.chains)
 
     def _allowed_chains(self, value: Value, names: Iterable[str] | None) -> None:
@@ -127,7 +127,7 @@ class _Checks:
     def _some_key(self, keys: Value, otherwise: str) -> None:
         """Refuse a list of keys that are all empty: somebody meant to give one."""
         entries = [entry.get("key") or entry for entry in keys.elements()]
-        if not entries or any(entry.data or entry.broken for entry in entries):
+        if not entries or any(map(_is_filled, entries)):
             return
         variables = list(dict.fromkeys(name for entry in entries for name in entry.variables))
         if not variables:
@@ -169,7 +169,9 @@ class _Checks:
         assert line.step.chain is not None
         others = sorted(line.step.model_fields_set - {"chain"})
         if others:
-            self._problems.add(value, f"'chain' stands alone; {others[0]!r} belongs into that chain")
+            self._problems.add(
+                value, f"'chain' stands alone; {others[0]!r} belongs into that chain"
+            )
         self._known_chain(value, line.step.chain)
 
     def _known_chain(self, value: Value, name: str) -> None:
@@ -248,6 +250,11 @@ class _Checks:
 def _names(tree: Value, section: str) -> list[str]:
     found = tree.get(section)
     return [name for name, _ in found.items()] if found else []
+
+
+def _is_filled(key: Value) -> bool:
+    text = key.data.reveal() if isinstance(key.data, Secret) else key.data
+    return bool(key.broken or (text.strip() if isinstance(text, str) else text))
 
 
 def _quoted(name: str, value: Value) -> str:

@@ -1,12 +1,12 @@
 """The environment: STEPWELL_ overrides, and providers found by their customary key variables.
 
-`STEPWELL_QUEUE__MAX_WAIT=5s` sets `queue.max_wait`; names below the top are matched to existing ones
-without regard to case, and `_` stands for any sign that a variable's name cannot hold. A value that
-begins with `[` or `{` is JSON, `null` is null, anything else is text.
+`STEPWELL_QUEUE__MAX_WAIT=5s` sets `queue.max_wait`; names below the top are matched to existing
+ones without regard to case, and `_` stands for any sign that a variable's name cannot hold. A
+value that begins with `[` or `{` is JSON, `null` is null, anything else is text.
 
-A STEPWELL_ name is an override if it contains `__` or is the name of a top-level setting. All others are
-left alone: STEPWELL_CONFIG (the file) and STEPWELL_API_KEY (for `${STEPWELL_API_KEY}`) are reserved, and
-Kubernetes sets STEPWELL_PORT and the like for every service called stepwell.
+A STEPWELL_ name is an override if it contains `__` or is the name of a top-level setting. All
+others are left alone: STEPWELL_CONFIG (the file) and STEPWELL_API_KEY (for `${STEPWELL_API_KEY}`)
+are reserved, and Kubernetes sets STEPWELL_PORT and the like for every service called stepwell.
 """
 
 import json
@@ -105,16 +105,21 @@ def _nested(names: list[str], data: Any, variable: str) -> Value:
 
 
 def with_preset_keys(tree: Value, environ: Mapping[str, str]) -> Value:
-    """Give every provider with a preset and without `api_keys` the key of its customary variable."""
+    """Give each provider with a preset and without keys the key of its customary variable."""
     providers = tree.get("providers")
     for _, provider in providers.items() if providers else ():
         preset = provider.get("preset")
         name = preset.data if preset else None
-        if isinstance(name, str) and name in PRESETS and provider.get("api_keys") is None:
+        if isinstance(name, str) and name in PRESETS and not _has_keys(provider):
             keys = _keys(provider, PRESETS[name].env, environ)
             if keys is not None:
                 provider.data = provider.data | {"api_keys": keys}
     return tree
+
+
+def _has_keys(provider: Value) -> bool:
+    keys = provider.get("api_keys")
+    return keys is not None and keys.data is not None
 
 
 def _keys(owner: Value, variables: Collection[str], environ: Mapping[str, str]) -> Value | None:
@@ -130,8 +135,8 @@ def _keys(owner: Value, variables: Collection[str], environ: Mapping[str, str]) 
 def discovered(environ: Mapping[str, str]) -> Value:
     """Return settings for the providers whose customary key variables are set.
 
-    One chain, `default`, asks a free model of each. Providers without a free tier are not in it: what
-    costs money has to be written down.
+    One chain, `default`, asks a free model of each. Providers without a free tier are not in it:
+    what costs money has to be written down.
     """
     root = Value({})
     found = {
@@ -141,7 +146,9 @@ def discovered(environ: Mapping[str, str]) -> Value:
     }
     if found:
         steps = [f"{name}/{PRESETS[name].model}" for name in found]
-        root = tree_of({"providers": {n: {"preset": n} for n in found}, "chains": {"default": steps}})
+        root = tree_of(
+            {"providers": {n: {"preset": n} for n in found}, "chains": {"default": steps}}
+        )
         for name, keys in found.items():
             root.at(("providers", name)).data["api_keys"] = keys
     client = _keys(Value({}), (API_KEY,), environ)

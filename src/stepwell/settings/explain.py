@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from stepwell.settings.fields import MISTAKE
 from stepwell.settings.model import Part, Shape
 from stepwell.settings.problems import Problems, did_you_mean, is_showable, shown
-from stepwell.settings.tree import Location, Value
+from stepwell.settings.tree import Location, Value, joined
 
 _SENTENCES: Final[Mapping[str, str]] = {
     "string_type": "this must be text; put it in quotes",
@@ -29,11 +29,28 @@ _SENTENCES: Final[Mapping[str, str]] = {
 }
 
 
-def explain(error: ValidationError, tree: Value, problems: Problems) -> None:
-    """Add a problem for each of pydantic's errors."""
+def explain(error: ValidationError, left: Value, written: Value, problems: Problems) -> None:
+    """Add a problem for each of pydantic's errors.
+
+    Args:
+        error: Holds them.
+        left: The tree that was validated.
+        written: The tree with what had been taken out of it, which is not missing.
+        problems: Takes them.
+    """
+    paths = {value.path for value in written.walk()}
     for details in error.errors(include_url=False, include_input=False):
-        value = tree.at(details["loc"])
-        problems.add(value, _sentence(details, value))
+        value = left.at(details["loc"])
+        if details["type"] == "missing" and joined(value.path, details["loc"][-1]) in paths:
+            continue
+        problems.add(_named(value, left.at(details["loc"][:-1])), _sentence(details, value))
+
+
+def _named(value: Value, parent: Value) -> Value:
+    """Return whose path is to be told: below `api_keys`, a strange name may be a key itself."""
+    name = value.path.removeprefix(f"{parent.path}.")
+    is_plain = re.fullmatch(r"[a-z_]{1,24}", name) is not None or not isinstance(parent.data, dict)
+    return value if is_showable(value) or is_plain else parent
 
 
 def blamed(error: ValidationError, tree: Value) -> list[Value]:

@@ -1,7 +1,7 @@
 """The types of single settings: durations, sizes, keys, addresses.
 
-Each refuses with `mistake`, which keeps two sentences: one may show what was written, the other, for
-values that are secret or came from the environment, does not.
+Each refuses with `mistake`, which keeps two sentences: one may show what was written, the other,
+for values that are secret or came from the environment, does not.
 """
 
 import re
@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from stepwell.quota.limit import Limit, parse_duration
 from stepwell.secrets import Secret
+from stepwell.settings.problems import did_you_mean
 
 MISTAKE: Final = "stepwell"
 
@@ -27,7 +28,9 @@ def mistake(discreet: str, open_: str | None = None) -> PydanticCustomError:
         discreet: A sentence that shows nothing of the value.
         open_: A better one that does.
     """
-    return PydanticCustomError(MISTAKE, "{discreet}", {"discreet": discreet, "open": open_ or discreet})
+    return PydanticCustomError(
+        MISTAKE, "{discreet}", {"discreet": discreet, "open": open_ or discreet}
+    )
 
 
 def _duration(value: Any) -> float:
@@ -37,8 +40,19 @@ def _duration(value: Any) -> float:
     try:
         return parse_duration(value)
     except ValueError as error:
-        raise mistake(general, str(error)) from None
+        raise mistake(general, f"{error}{_unit_hint(value)}") from None
 
+
+def _unit_hint(written: Any) -> str:
+    """Return `; did you mean 'seconds'?` if a word is nearly a unit."""
+    for word in re.findall(r"[A-Za-z]{3,}", written) if isinstance(written, str) else ():
+        near = did_you_mean(word, _UNITS)
+        if word.lower() not in _UNITS and "mean" in near:
+            return near
+    return ""
+
+
+_UNITS: Final = ("seconds", "minutes", "hours", "days", "requests", "tokens")
 
 _SIZES: Final = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 """Powers of 1024, as in nginx's and most servers' body limits; KiB, MiB and GiB mean the same."""
@@ -63,7 +77,7 @@ def _limit(value: Any) -> Limit:
     try:
         return Limit.parse(value)
     except ValueError as error:
-        raise mistake(general, str(error)) from None
+        raise mistake(general, f"{error}{_unit_hint(value)}") from None
 
 
 def _sendable(secret: Secret) -> Secret:
@@ -174,7 +188,9 @@ BaseUrl = Annotated[str, AfterValidator(_base_url)]
 ProxyUrl = Annotated[Secret, _address("http", "https", example="http://user:password@host:3128")]
 StateUrl = Annotated[
     Secret,
-    _address("memory", "redis", "rediss", "valkey", "valkeys", "unix", example="redis://host:6379/0"),
+    _address(
+        "memory", "redis", "rediss", "valkey", "valkeys", "unix", example="redis://host:6379/0"
+    ),
 ]
 DatabaseUrl = Annotated[
     Secret, _address("sqlite", "postgresql", "postgres", example="sqlite:///stepwell.db")

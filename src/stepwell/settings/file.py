@@ -1,10 +1,10 @@
 """Reading the YAML file: every value with its line, every trap of YAML as a plain sentence.
 
-The file is composed into YAML's node graph and walked here; no YAML constructor runs, so a file cannot
-make objects. Deliberate differences from YAML 1.1:
+The file is composed into YAML's node graph and walked here; no YAML constructor runs, so a file
+cannot make objects. Deliberate differences from YAML 1.1:
 
-1. Only null, true, false and decimal numbers are not text (YAML 1.2's core schema): `on`, `no`, `1:30`
-   and `2026-01-01` stay what was written.
+1. Only null, true, false and decimal numbers are not text (YAML 1.2's core schema): `on`, `no`,
+   `1:30` and `2026-01-01` stay what was written.
 2. Keys are text; a key twice in one mapping is a mistake.
 3. Tags (`!!python/...`) are refused. Aliases and merge keys work, within MAX_VALUES.
 """
@@ -57,7 +57,10 @@ _SYNTAX: Final = (
     (r"character '\t'", "a tab is used for indentation; use spaces"),
     ("found undefined alias", "unknown alias; quote a value that begins with '*'"),
     ("found duplicate anchor", "an anchor is defined twice"),
-    ("mapping values are not allowed", "a ':' is not allowed here; quote a value that contains ': '"),
+    (
+        "mapping values are not allowed",
+        "a ':' is not allowed here; quote a value that contains ': '",
+    ),
     ("could not find expected ':'", "a ':' is missing after a key, or the indentation is wrong"),
     ("but found '<block mapping start>'", "the indentation does not fit the lines above"),
     ("expected <block end>", "the indentation does not fit the lines above"),
@@ -66,7 +69,10 @@ _SYNTAX: Final = (
     ("while scanning a quoted scalar", "a quote is not closed"),
     ("found unexpected end of stream", "a quote or bracket is not closed"),
     ("that cannot start any token", "a value begins with a reserved character; quote it"),
-    ("unknown escape character", "unknown escape after '\\'; use single quotes to keep backslashes"),
+    (
+        "unknown escape character",
+        "unknown escape after '\\'; use single quotes to keep backslashes",
+    ),
     ("expected a single document", "there is more than one document; remove the '---' line"),
     ("special characters are not allowed", "the file contains control characters"),
 )
@@ -78,7 +84,8 @@ def read_file(path: str | Path, environ: Mapping[str, str], problems: Problems) 
     Args:
         path: The file; messages name it as it is written here.
         environ: The variables.
-        problems: Takes what is wrong with single values: doubled keys, missing variables, tags.
+        problems: Takes what is wrong with keys: doubled ones, those that are not text. What is
+            wrong with a value (a missing variable, a tag) is noted in the tree.
 
     Raises:
         SettingsError: The file cannot be read, or is not YAML, so that nothing more can be said.
@@ -136,7 +143,7 @@ def _compose(text: str, name: str) -> Node | None:
         raise SettingsError(f"{name}: {_sentence(str(error))}") from None
     finally:
         if loader is not None:
-            loader.dispose()  # type: ignore[no-untyped-call]
+            loader.dispose()
 
 
 def _syntax_problem(error: yaml.MarkedYAMLError, text: str, name: str) -> str:
@@ -175,7 +182,7 @@ class _Reader:
         if self._seen > MAX_VALUES:
             raise SettingsError(here.complain(f"aliases expand to more than {MAX_VALUES} values"))
         if id(node) in self._open:
-            self._break(here, "an alias contains itself")
+            here.broken = ("an alias contains itself",)
             return here
         self._open.add(id(node))
         self._read(node, here)
@@ -184,7 +191,7 @@ class _Reader:
 
     def _read(self, node: Node, here: Value) -> None:
         if _is_tagged(node):
-            self._break(here, "tags ('!') are not supported; quote the value")
+            here.broken = ("tags ('!') are not supported; quote the value",)
         elif isinstance(node, MappingNode):
             here.data = self._mapping(node, here)
         elif isinstance(node, SequenceNode):
@@ -202,7 +209,9 @@ class _Reader:
             name = self._key(key, here)
             if name in own:
                 first = own[name].line
-                self._complain(key, here, f"the key {name!r} is given twice (first in line {first})")
+                self._complain(
+                    key, here, f"the key {name!r} is given twice (first in line {first})"
+                )
                 continue
             own[name] = self.value(child, joined(here.path, name))
             own[name].line = _line(key)
@@ -235,16 +244,13 @@ class _Reader:
             return
         filled = fill_in(node.value, self._environ)
         here.data, here.private, here.variables = filled.text, filled.private, filled.variables
-        for name in filled.missing:
-            remedy = f"set it, or write ${{{name}:-default}}"
-            self._break(here, f"the variable {name} is not set; {remedy}")
+        here.broken = tuple(
+            f"the variable {name} is not set; set it, or write ${{{name}:-default}}"
+            for name in filled.missing
+        )
         if filled.broken:
             forms = "write ${NAME}, ${NAME:-default}, or $$ for a dollar sign"
-            self._break(here, f"'${{' begins no reference; {forms}")
-
-    def _break(self, here: Value, text: str) -> None:
-        here.broken = True
-        self._problems.add(here, text)
+            here.broken += (f"'${{' begins no reference; {forms}",)
 
     def _complain(self, node: Node, here: Value, text: str) -> None:
         self._problems.add(Value(None, here.path, self.name, _line(node)), text)

@@ -1,4 +1,4 @@
-"""The shape of the settings: every name, type and default. What holds between them is in `checks`."""
+"""The shape of the settings: every name, type and default; `checks` has what holds between."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -78,6 +78,10 @@ class ClientKey(Part):
         return {"key": data} if isinstance(data, str | Secret) else data
 
 
+def _not_empty(keys: tuple[Secret, ...]) -> tuple[Secret, ...]:
+    return tuple(key for key in keys if key)
+
+
 class ProviderSettings(Part):
     """A provider.
 
@@ -102,7 +106,7 @@ class ProviderSettings(Part):
 
     preset: str | None = None
     base_url: BaseUrl = ""
-    api_keys: Annotated[tuple[Key, ...], AfterValidator(lambda keys: tuple(filter(None, keys)))] = ()
+    api_keys: Annotated[tuple[Key, ...], AfterValidator(_not_empty)] = ()
     dialect: str = "auto"
     limits: tuple[LimitField, ...] = ()
     concurrency: Count | None = None
@@ -161,7 +165,8 @@ class StepSettings(Part):
 
     Attributes:
         provider: A configured provider's name.
-        model: The model's name there. In the file `provider/model` is short for both; it is split at
+        model: The model's name there. In the file `provider/model` is short for both; it is split
+        at
             the first slash, as a model's name may hold more.
         chain: Another chain, whose steps come in here.
         timeout: Seconds for one attempt; None leaves it to the provider.
@@ -284,6 +289,15 @@ class DatabaseSettings(Part):
     url: DatabaseUrl | None = None
 
 
+def _named_keys(keys: tuple[ClientKey, ...]) -> tuple[ClientKey, ...]:
+    """Drop empty keys, and name those without a name by their position."""
+    return tuple(
+        key if key.name else key.model_copy(update={"name": f"key-{number}"})
+        for number, key in enumerate(keys, start=1)
+        if key.key
+    )
+
+
 class Shape(Part):
     """All settings.
 
@@ -296,9 +310,7 @@ class Shape(Part):
         pins: `any` lets clients name `provider/model` that stands in no chain.
     """
 
-    api_keys: Annotated[
-        tuple[ClientKey, ...], AfterValidator(lambda keys: tuple(key for key in keys if key.key))
-    ] = ()
+    api_keys: Annotated[tuple[ClientKey, ...], AfterValidator(_named_keys)] = ()
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
     chains: dict[str, ChainSettings] = Field(default_factory=dict)
     default_chain: str | None = None

@@ -14,7 +14,7 @@ class Preset:
     Attributes:
         base_url: Where its OpenAI-compatible API stands.
         dialect: How it speaks of quota.
-        env: Variables that hold its key by custom, the most used one first.
+        env: Customary variables for its key, the most used one first.
         model: A model of its free tier, for a chain made from the environment alone; None where
             nothing is free.
     """
@@ -35,7 +35,9 @@ PRESETS: Final[dict[str, Preset]] = {
     "cerebras": Preset(
         "https://api.cerebras.ai/v1", "cerebras", ("CEREBRAS_API_KEY",), "gpt-oss-120b"
     ),
-    "groq": Preset("https://api.groq.com/openai/v1", "groq", ("GROQ_API_KEY",), "openai/gpt-oss-120b"),
+    "groq": Preset(
+        "https://api.groq.com/openai/v1", "groq", ("GROQ_API_KEY",), "openai/gpt-oss-120b"
+    ),
     "mistral": Preset(
         "https://api.mistral.ai/v1", "mistral", ("MISTRAL_API_KEY",), "mistral-small-latest"
     ),

@@ -8,10 +8,11 @@ from typing import Final
 from stepwell.secrets import Redactor
 from stepwell.settings.tree import Value
 
-_SECRET_NAMES: Final = re.compile(
-    r"(?:^|\.)(?:api_keys|key|headers|query|proxy|url|base_url)(?:$|[.\[])"
-)
-"""Paths below which values are, or may hold, credentials."""
+_KEY_PATH: Final = re.compile(r"(?:^|\.)api_keys(?!\[\d+\]\.(?:name|chains|pins)\b)")
+"""Paths of keys: all below `api_keys` but what is said of a key besides."""
+
+_CREDENTIAL_PATH: Final = re.compile(r"\.(?:headers|query|proxy|url|base_url)(?:$|\.)")
+"""Paths of other values that may hold credentials."""
 
 MAX_SHOWN: Final = 60
 """Characters of a wrong value that a message repeats."""
@@ -33,16 +34,17 @@ class Problems:
         """Return a line for each: the file's in its order, then those of variables and of code.
 
         Args:
-            tree: Its secrets are replaced wherever a line holds one, be it as somebody's name.
+            tree: Its keys are replaced wherever a line holds one, be it by the wrong place.
         """
-        redact = Redactor(_written_secrets(tree))
+        redact = Redactor(_written_keys(tree))
         ordered = sorted(self._found, key=lambda found: (not found[0].line, found[0].line))
         return list(dict.fromkeys(redact(value.complain(text)) for value, text in ordered))
 
 
 def is_showable(value: Value) -> bool:
     """Whether a message may repeat what was written."""
-    return not value.private and not _SECRET_NAMES.search(value.path)
+    path = value.path
+    return not (value.private or _KEY_PATH.search(path) or _CREDENTIAL_PATH.search(path))
 
 
 def shown(value: Value) -> str:
@@ -63,7 +65,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(names)}" if names else ""
 
 
-def _written_secrets(tree: Value) -> Iterator[str]:
+def _written_keys(tree: Value) -> Iterator[str]:
     for value in tree.walk():
-        if isinstance(value.data, str) and _SECRET_NAMES.search(value.path):
+        if isinstance(value.data, str) and _KEY_PATH.search(value.path):
             yield value.data

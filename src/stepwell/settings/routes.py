@@ -3,11 +3,14 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from stepwell.quota.limit import Limit, Scope
 from stepwell.routing.chain import Chain, Routes, Step, Target
 from stepwell.secrets import Secret
 from stepwell.settings.model import ChainSettings, ProviderSettings, Shape, StepSettings
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class _Builder:
                     self._said[step.provider, step.model].append(step)
 
     def chain(self, name: str) -> Chain:
-        """Build a chain; a step that comes twice, through two inclusions, is asked where it is first."""
+        """Build a chain; a step that comes twice is asked where it is first."""
         steps: dict[str, Step] = {}
         for settings in steps_of(name, self._shape.chains):
             assert settings.provider is not None  # checked when the settings were read
@@ -148,5 +151,5 @@ def is_paid(step: StepSettings, provider: ProviderSettings) -> bool:
     return provider.paid if step.cost is None else step.cost == "paid"
 
 
-def _first[T](*values: T | None) -> T | None:
+def _first(*values: _T | None) -> _T | None:
     return next((value for value in values if value is not None), None)

@@ -1,7 +1,8 @@
 """A tree of settings whose every value knows where it was written.
 
-The file, the environment and code are each read into such a tree; the trees are laid over each other
-and only then checked, so that a complaint can name the line or the variable a value came from.
+The file, the environment and code are each read into such a tree; the trees are laid over each
+other and only then checked, so that a complaint can name the line or the variable a value came
+from.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -22,7 +23,8 @@ class Value:
         line: Line in the file, counted from 1; 0 where there is none.
         private: It came from the environment, and is not shown.
         variables: The environment variables that it names, set or not.
-        broken: It was complained of while it was read, and is not to be looked at again.
+        broken: What was wrong with it when it was read; it is not looked at any further, and is
+            told only if nothing overrides the value.
     """
 
     data: Any
@@ -31,7 +33,7 @@ class Value:
     line: int = 0
     private: bool = False
     variables: tuple[str, ...] = ()
-    broken: bool = False
+    broken: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Without the data: a tree holds keys as they were written."""

@@ -4,7 +4,8 @@
     ${NAME:-default}    the default if it is not set or empty (the shell's rule)
     $$                  a dollar sign
 
-What comes out is text and never looked at again: a variable that holds `${OTHER}` or YAML stays text.
+What comes out is text and never looked at again: a variable that holds `${OTHER}` or YAML stays
+text.
 """
 
 import re
@@ -49,7 +50,9 @@ def fill_in(text: str, environ: Mapping[str, str]) -> Filled:
         text=_REFERENCE.sub(lambda match: _replacement(match, environ), text),
         variables=tuple(match["name"] for match in found),
         private=any(environ.get(match["name"]) for match in found),
-        missing=tuple(m["name"] for m in found if m["default"] is None and m["name"] not in environ),
+        missing=tuple(
+            m["name"] for m in found if m["default"] is None and m["name"] not in environ
+        ),
         broken=any(match["broken"] for match in _REFERENCE.finditer(text)),
     )
 

@@ -123,7 +123,9 @@ class Endpoint:
             patience: How long it may take.
             observe: Told the counters in the head of an answer as soon as it is there.
         """
-        seconds = min(patience.attempt, patience.first_token) if request.stream else patience.attempt
+        seconds = (
+            min(patience.attempt, patience.first_token) if request.stream else patience.attempt
+        )
         try:
             async with Deadline(self._clock, seconds):
                 return await self._call(request, step, patience, observe)

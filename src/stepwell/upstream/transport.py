@@ -6,9 +6,10 @@ concurrent ones) and loses slots for good when calls are cancelled. aiohttp does
 Deliberate choices:
 
 1. At most one request reaches the wire. aiohttp sends a GET again if a reused connection turns out
-   to be dead; here it does not, and neither does a POST. That a server closed an idle connection at
-   the moment it was used again cannot be told from a server that took the request and died, so the
-   waterfall, the one retry authority, decides.
+   to be dead; here it does not, nor a POST. A server that closed an idle connection just as it was
+   used again cannot be told from one that took the request and died, so the waterfall, the one
+   retry authority, decides. Another connection is taken only where the first was found closed
+   before a byte was written to it.
 2. No limit on connections. How many calls run at once is the ledger's business; a pool that queues
    would be a second queue below the first. So there is no PoolTimeout.
 3. Redirects, cookies, decompression, `HTTP_PROXY` and `.netrc` are left alone; no header is added
@@ -50,6 +51,10 @@ PIECE = 128 * 1024
 # Written at once, without a piece's timer: it fits the buffer below asyncio's high-water mark of
 # 64 KiB, so that writing it never waits.
 SMALL_BODY = 32 * 1024
+
+# Connections that may be found closed, one after the other, before a request is given up. All that a
+# server closed at once are noticed at once, so a second one is rare.
+MAX_STALE = 3
 
 # Seconds that closing waits for peers to take what is still to be written.
 CLOSE_GRACE = 1.0
@@ -289,27 +294,35 @@ class _Body(httpx.AsyncByteStream):
 
 
 class _Upload(aiohttp.Payload):
-    """A request's body; each piece of a large or streamed one is written within the timeout."""
+    """A request's body; each piece of a large or streamed one is written within the timeout.
+
+    Attributes:
+        is_unsent: The connection was found closed before anything, the head included, was written.
+    """
 
     def __init__(self, body: bytes | httpx.AsyncByteStream, timeout: float | None) -> None:
         super().__init__(body)
         self._timeout = timeout
         self._size = len(body) if isinstance(body, bytes) else None
+        self.is_unsent = False
 
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002 (inherited)
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         raise TypeError("a request's body is sent, not read back")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        # aiohttp runs this in a task of its own, so that an early answer is read meanwhile, and
-        # cancels it when that answer is whole. A body cut short makes the connection worthless.
+        # aiohttp holds the head back until the first piece. It runs this in a task of its own, so
+        # that an early answer is read meanwhile, and cancels it when that answer is whole.
+        transport = writer.transport
+        self.is_unsent = transport is None or transport.is_closing()
+        if transport is None or self.is_unsent:
+            raise ConnectionResetError("closed before a byte was sent")
         try:
             if isinstance(self._value, bytes) and len(self._value) <= SMALL_BODY:
                 await writer.write(self._value)
             else:
                 await self._write_pieces(writer)
         except BaseException:
-            if writer.transport is not None:
-                writer.transport.abort()
+            transport.abort()  # half a request makes the connection worthless
             raise
 
     async def _write_pieces(self, writer: AbstractStreamWriter) -> None:
@@ -333,10 +346,19 @@ async def _send_once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
     """Translate failures inside aiohttp's loop, which sends again on some that it knows."""
-    try:
-        return await handler(request)
-    except Exception as exc:
-        raise _translated(exc) from exc
+    for _ in range(MAX_STALE):
+        try:
+            return await handler(request)
+        except Exception as exc:
+            if not _is_unsent(request, exc):
+                raise _translated(exc) from exc
+    raise httpx.ConnectError("every connection was closed before a byte was sent")
+
+
+def _is_unsent(request: aiohttp.ClientRequest, exc: Exception) -> bool:
+    if isinstance(request.body, _Upload):
+        return request.body.is_unsent
+    return isinstance(exc, aiohttp.ClientConnectionResetError)  # its one write, head and all
 
 
 def _translated(exc: Exception) -> Exception:

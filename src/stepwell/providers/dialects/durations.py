@@ -11,7 +11,7 @@ a month's is worth a new question every two days."""
 
 _EPOCH_MS = 1e12
 _EPOCH_S = 1e9
-_NUMBER = r"[0-9]{1,18}(?:\.[0-9]{0,18})?"
+_NUMBER = r"[0-9]{1,18}(?:\.[0-9]{0,30})?"
 _COUNT = re.compile(r"(-?[0-9]{1,15})(?:\.[0-9]*)?\s*(?:$|;|,\s)")
 _PLAIN = re.compile(rf"-?{_NUMBER}")
 # The order of the units matters: `m` must not take the first letter of `ms` or `min`.

@@ -5,9 +5,9 @@ with `int()` or a lenient date parser loses them or turns them into 2001) and `r
 (Azure, OpenAI).
 """
 
-import calendar
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from email.utils import parsedate_tz
 
 from stepwell.providers.dialects.durations import clamp, number, reset_in
@@ -62,6 +62,6 @@ def http_date(text: str) -> float | None:
     if parsed is None:
         return None
     try:
-        return float(calendar.timegm(parsed[:9]))  # an HTTP-date is always in GMT
-    except (ValueError, OverflowError):
+        return datetime(*parsed[:6], tzinfo=UTC).timestamp()  # an HTTP-date is always in GMT
+    except ValueError:
         return None
