@@ -1,0 +1,100 @@
+from math import inf
+
+import pytest
+
+from stepwell.quota.choice import Standing, choose, worst
+from stepwell.quota.ledger import Block, Exhausted, Wait
+
+
+def block(reason: str, until: float | None = None, *, hard: bool = False, key: str = "t") -> Block:
+    return Block(key, reason, until, told=False, hard=hard)
+
+
+def standing(
+    reason: str,
+    until: float | None = None,
+    *,
+    hard: bool = False,
+    answered: bool = False,
+    probe_at: float = 0.0,
+) -> Standing:
+    return Standing.of(block(reason, until, hard=hard), answered=answered, probe_at=probe_at)
+
+
+def test_the_most_hopeful_target_is_probed_first() -> None:
+    """Nothing known against it, our own count, a refusal, a size that never fits: in that order."""
+    ranked = [
+        standing("slow_start"),
+        standing("count", 5.0),
+        standing("count", 9.0),
+        standing("count"),
+        standing("guessed", 3.0),
+        standing("reading", 2.0),
+    ]
+    while ranked:
+        assert choose(ranked[::-1], 1.0) == len(ranked) - 1
+        ranked.pop(0)
+
+
+def test_equals_are_probed_in_the_order_of_the_chain() -> None:
+    """Of two that promise the same the first one is taken."""
+    assert choose([standing("slow_start"), standing("slow_start")], 1.0) == 0
+
+
+def test_hard_blocks_are_never_probed() -> None:
+    """With nothing else the request fails, with the soonest known end."""
+    answer = choose([standing("reading", 9.0, hard=True), standing("x", 4.0, hard=True)], 1.0)
+    assert isinstance(answer, Exhausted)
+    assert answer.until == 4.0
+
+
+def test_an_unknown_end_is_left_out() -> None:
+    """Only an event ends it, so there may be no time to name."""
+    answer = choose([standing("concurrency", hard=True)], 1.0)
+    assert isinstance(answer, Exhausted)
+    assert answer.until is None
+
+
+def test_evidence_of_all_targets_ends_a_request() -> None:
+    """Softly blocked targets that refused since it came have answered for it."""
+    answer = choose([standing("guessed", 30.0, answered=True)], 1.0)
+    assert isinstance(answer, Exhausted)
+    assert answer.blocks[0].reason == "refused"
+
+
+@pytest.mark.parametrize(
+    ("probe_at", "end", "until"),
+    [(2.0, 30.0, 2.0), (inf, 30.0, 30.0), (inf, None, None), (5.0, 3.0, 3.0)],
+)
+def test_a_wait_ends_with_the_first_thing_that_may_change(
+    probe_at: float, end: float | None, until: float | None
+) -> None:
+    """The probe's second, the block's own end, or, with a probe out, an event."""
+    answer = choose([standing("guessed", end, probe_at=probe_at)], 1.0)
+    assert isinstance(answer, Wait)
+    assert answer.until == until
+
+
+def test_a_hard_block_that_ends_first_ends_the_wait() -> None:
+    """Its target is available then, whatever the others say."""
+    answer = choose(
+        [standing("cooldown", 2.0, hard=True), standing("guessed", 30.0, probe_at=inf)], 1.0
+    )
+    assert isinstance(answer, Wait)
+    assert answer.until == 2.0
+
+
+def test_slow_start_is_a_queue_that_an_accident_does_not_close() -> None:
+    """Those behind it keep their turn, and do not push past it either."""
+    answer = choose([standing("slow_start", answered=True)], 1.0)
+    assert isinstance(answer, Wait)
+    assert answer.until is None
+
+
+def test_the_worst_block_decides_for_a_target() -> None:
+    """Hard before soft, then the latest end; an unknown end may come at any moment."""
+    hard, soft = block("a", 2.0, hard=True), block("b", 9.0)
+    assert worst([soft, hard]) is hard
+    assert worst([block("c", None, hard=True), hard]) is hard
+    assert worst([block("d"), soft]) is soft
+    assert worst([]) is None
