@@ -31,6 +31,9 @@ _READ: Final[Mapping[str, tuple[Callable[[msgspec.Raw], Any], str]]] = MappingPr
     }
 )
 
+# OpenAI's own ceiling for `n`; without one a single request could reserve any amount of quota.
+MAX_CHOICES: Final = 128
+
 # Another model can go on with plain text only: what it says next must not depend on any of these.
 _BEYOND_TEXT: Final = ("tools", "functions", "response_format", "logprobs", "audio", "modalities")
 _ABSENT: Final = (b"null", b"false", b"[]")
@@ -89,10 +92,8 @@ class ChatRequest:
         self.fields = parse_fields(body)
         self.model: str | None = self._read("model")
         self.stream = bool(self._read("stream"))
-        self.choices: int = self._read("n") or 1
-        self.max_tokens: int | None = self._read("max_completion_tokens") or self._read(
-            "max_tokens"
-        )
+        self.choices = self._read_choices()
+        self.max_tokens = self._read_ceiling()
         self._options: Fields = self._read("stream_options") or {}
         self.wants_usage = _text(self._options.get("include_usage")) == b"true"
         self._check_messages()
@@ -121,7 +122,7 @@ class ChatRequest:
         messages = msgspec.json.decode(self.fields["messages"], type=list[msgspec.Raw])
         fields = {**self.fields, "messages": msgspec.Raw(encode([*messages, beginning]))}
         for name in ("max_tokens", "max_completion_tokens"):
-            if (ceiling := self._read(name)) is not None:
+            if (ceiling := self._read(name)) and ceiling > 0:
                 fields[name] = msgspec.Raw(encode(max(1, ceiling - used_tokens)))
         return ChatRequest(encode(fields))
 
@@ -143,6 +144,19 @@ class ChatRequest:
             return decode(raw)
         except msgspec.MsgspecError:
             raise BadRequest(f"{name!r} must be {expected}.", param=name) from None
+
+    def _read_choices(self) -> int:
+        choices: int | None = self._read("n")
+        if choices is None:
+            return 1
+        if not 1 <= choices <= MAX_CHOICES:
+            raise BadRequest(f"'n' must be from 1 to {MAX_CHOICES}.", param="n")
+        return choices
+
+    def _read_ceiling(self) -> int | None:
+        """Return the longest answer in tokens; some servers take -1 for no ceiling."""
+        ceilings = (self._read("max_completion_tokens"), self._read("max_tokens"))
+        return next((ceiling for ceiling in ceilings if ceiling and ceiling > 0), None)
 
     def _check_messages(self) -> None:
         raw = self.fields.get("messages")

@@ -57,6 +57,15 @@ def test_the_day_beats_the_stated_delay(reply: MakeReply) -> None:
     }
 
 
+def test_details_replace_what_the_message_says_of_the_same_counter(reply: MakeReply) -> None:
+    """One bucket is one reading, and the day's reset is midnight, not the message's delay."""
+    message = "Limit of requests per day. Limit: 20. Please retry in 9s"
+
+    hint = dialect("gemini")(reply(429, {}, refusal((DAY, "20"), message=message)))
+
+    assert hint.readings == (Reading(Metric.REQUESTS, 86_400.0, 20, 0, 19 * 3_600.0),)
+
+
 def test_a_day_named_only_in_the_message_counts_too(reply: MakeReply) -> None:
     """Some proxies keep the message and drop the details."""
     body = {
@@ -100,6 +109,23 @@ def test_a_quotas_name_tells_what_it_counts(
     (reading,) = dialect("gemini")(reply(429, {}, refusal((quota, "7")))).readings
 
     assert (reading.metric, reading.window, reading.scope) == (metric, window, scope)
+
+
+@pytest.mark.parametrize(
+    ("quotas", "scope"),
+    [
+        (("GenerateRequestsPerDayPerProject",), Scope.ACCOUNT),
+        (("GenerateRequestsPerDayPerProject", MINUTE), Scope.MODEL),
+        ((), Scope.MODEL),
+    ],
+)
+def test_a_refusal_covers_the_account_only_if_every_quota_does(
+    reply: MakeReply, quotas: tuple[str, ...], scope: Scope
+) -> None:
+    """The narrowest scope that the violations prove."""
+    body = refusal(*((quota, "7") for quota in quotas))
+
+    assert dialect("gemini")(reply(429, {}, body)).scope is scope
 
 
 def test_prose_is_the_delay_where_no_detail_states_one(reply: MakeReply) -> None:

@@ -68,12 +68,28 @@ def test_a_counter_is_as_complete_as_what_was_sent(
     )
 
 
+ZEROS = {"x-ratelimit-limit-tokens": "0", "x-ratelimit-remaining-tokens": "0"}
+
+
 def test_a_success_refutes_a_limit_of_nothing(reply: MakeReply) -> None:
     """Some gateways fill in zeros; a request that was served proves them wrong."""
-    zeros = {"x-ratelimit-limit-tokens": "0", "x-ratelimit-remaining-tokens": "0"}
+    assert dialect("openai")(reply(200, ZEROS)).readings == ()
 
-    assert dialect("openai")(reply(200, zeros)).readings == ()
-    assert dialect("openai")(reply(429, zeros)).about is About.MODEL
+
+@pytest.mark.parametrize(
+    ("headers", "body", "about"),
+    [
+        (ZEROS, None, About.MODEL),
+        (ZEROS | {"x-ratelimit-limit-requests": "30"}, None, About.RATE),
+        (ZEROS | {"retry-after": "5"}, None, About.RATE),
+        (ZEROS, refusal("on RPM: Limit 30, Used 30, Requested 1"), About.RATE),
+    ],
+)
+def test_a_limit_of_zero_is_a_plan_without_the_model_unless_contradicted(
+    reply: MakeReply, headers: Mapping[str, str], body: Any, about: About
+) -> None:
+    """A delay, or any limit above zero, says that there is something to wait for."""
+    assert dialect("openai")(reply(429, headers, body)).about is about
 
 
 def test_a_text_that_names_the_headers_bucket_gives_it_the_window(reply: MakeReply) -> None:

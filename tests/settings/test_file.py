@@ -18,13 +18,19 @@ chains: {default: [a/m]}
 
 # What the file holds, and the one line that it is answered with.
 UNREADABLE = {
-    "tab": ("queue:\n\tmax_wait: 5s\n", "stepwell.yaml:2: a tab is used for indentation; use spaces"),
+    "tab": (
+        "queue:\n\tmax_wait: 5s\n",
+        "stepwell.yaml:2: a tab is used for indentation; use spaces",
+    ),
     "empty": ("", "stepwell.yaml: the file is empty; it needs providers and chains"),
     "only comments": (
         "# later\n",
         "stepwell.yaml: the file is empty; it needs providers and chains",
     ),
-    "only a dash line": ("---\n", "stepwell.yaml: the file is empty; it needs providers and chains"),
+    "only a dash line": (
+        "---\n",
+        "stepwell.yaml: the file is empty; it needs providers and chains",
+    ),
     "a list": ("- a\n", "stepwell.yaml:1: the file must be a mapping: names, ':' and values"),
     "a text": ("hello\n", "stepwell.yaml:1: the file must be a mapping: names, ':' and values"),
     "two documents": (
@@ -209,13 +215,17 @@ def test_variables_are_filled_in_once(
     """References follow the shell's rules, and what they yield is text that is not read again."""
     for name, text in {"SET": "found", "EMPTY": "", "NESTED": "${SET}", "YAML": "[a,b]"}.items():
         monkeypatch.setenv(name, text)
-    settings = load(f'providers: {{a: {{base_url: "http://a/v1"}}}}\nchains: {{"x": ["a/{written}"]}}')
+    settings = load(
+        f'providers: {{a: {{base_url: "http://a/v1"}}}}\nchains: {{"x": ["a/{written}"]}}'
+    )
     assert settings.chains["x"].steps[0].model == value
 
 
 def test_variables_are_not_filled_in_keys_and_comments(load: Load) -> None:
     """Only values hold references."""
-    settings = load('# ${NOT_SET}\nproviders: {a: {base_url: "http://a/v1"}}\nchains: {"${X}": [a/m]}')
+    settings = load(
+        '# ${NOT_SET}\nproviders: {a: {base_url: "http://a/v1"}}\nchains: {"${X}": [a/m]}'
+    )
     assert list(settings.chains) == ["${X}"]
 
 

@@ -77,7 +77,10 @@ def test_every_failure_is_tested_here() -> None:
         for name, member in inspect.getmembers(Failure, inspect.ismethod)
         if not name.startswith("_")
     }
-    assert constructors == {name.split()[0] for name in (*REFUSALS, *BREAKS, *SOUND)} | OTHERS
+    assert (
+        constructors
+        == {name.split(maxsplit=1)[0] for name in (*REFUSALS, *BREAKS, *SOUND)} | OTHERS
+    )
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -91,7 +94,7 @@ async def test_a_refusal_has_its_status_and_code(
     alpha.fail(failure)
     response = await ask(alpha, stream=stream)
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
-    assert (alpha.failed, alpha.calls[0].failure) == (1, name.split()[0])
+    assert (alpha.failed, alpha.calls[0].failure) == (1, name.split(maxsplit=1)[0])
     assert (await ask(alpha, stream=stream)).status_code == 200
 
 

@@ -223,7 +223,7 @@ async def test_a_cancelled_request_is_seen(clock: FakeClock, fleet: Fleet, ask: 
     """Cancelling the task that waits for headers aborts the call at once."""
     alpha = fleet.add("alpha")
     alpha.fail(Failure.hang())
-    task = asyncio.create_task(ask(alpha))  # type: ignore[arg-type]
+    task = asyncio.ensure_future(ask(alpha))
     for _ in range(10):
         await asyncio.sleep(0)
     task.cancel()
@@ -232,7 +232,7 @@ async def test_a_cancelled_request_is_seen(clock: FakeClock, fleet: Fleet, ask: 
 
 
 async def test_a_read_timeout_runs_on_the_fleets_clock(clock: FakeClock, fleet: Fleet) -> None:
-    """httpx's own read timeout ends a hanging call after so many seconds of fake time."""
+    """The read timeout of httpx ends a hanging call after so many seconds of fake time."""
     alpha = fleet.add("alpha", keys=[])
     alpha.fail(Failure.hang())
     start = clock.monotonic()
@@ -256,7 +256,7 @@ async def test_held_events_pass_one_at_a_time(clock: FakeClock, fleet: Fleet) ->
         url = f"{alpha.base_url}/chat/completions"
         async with client.stream("POST", url, json=body) as response:
             async for chunk in response.aiter_raw():
-                seen.append(chunk)
+                seen.append(chunk)  # noqa: PERF401 - it is read while it grows
 
     task = asyncio.create_task(read())
     await clock.advance(0)

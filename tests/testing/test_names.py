@@ -29,7 +29,6 @@ def test_the_public_names_are_pinned() -> None:
 
 def test_it_needs_base_dependencies_only() -> None:
     """Nothing of the extras and no pytest: users bring their own test runner."""
-
     files = Path(stepwell.testing.__file__).parent.glob("*.py")
     foreign = set().union(*map(imported, files)) - sys.stdlib_module_names
     assert foreign <= BASE

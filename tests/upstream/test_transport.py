@@ -56,6 +56,8 @@ class Exchange:
         return body
 
     async def send(self, data: bytes) -> None:
+        if self.writer.transport.is_closing():
+            raise ConnectionResetError
         self.writer.write(data)
         await self.writer.drain()
 
@@ -477,6 +479,38 @@ async def test_a_connection_found_closed_before_writing_is_replaced(
             await transport.handle_async_request(request)
         assert server.heads == []
     assert held(transport) == 0
+
+
+async def test_a_replacement_that_cannot_connect_is_told_as_such(
+    serve: Serve, transport: AiohttpTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last failure counts, not the closed connection that led to it."""
+    loop = asyncio.get_running_loop()
+    connect = loop.create_connection
+
+    async def connect_once(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(loop, "create_connection", refuse)
+        wire, protocol = await connect(*args, **kwargs)
+        wire.close()
+        return wire, protocol
+
+    async def refuse(*args: Any, **kwargs: Any) -> Any:
+        kwargs["sock"].close()
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(loop, "create_connection", connect_once)
+    server = await serve(answering(OK))
+    with pytest.raises(httpx.ConnectError, match="cannot connect"):
+        await transport.handle_async_request(post(server.url))
+
+
+async def test_two_first_requests_share_one_session(
+    serve: Serve, transport: AiohttpTransport
+) -> None:
+    """Starting is not a race."""
+    server = await serve(answering(OK))
+    await asyncio.gather(*(read(transport, post(server.url)) for _ in range(8)))
+    assert len(idle(transport)) == server.accepted == 8
 
 
 async def test_a_refused_connection_is_a_connect_error(transport: AiohttpTransport) -> None:

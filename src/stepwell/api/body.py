@@ -1,4 +1,4 @@
-"""Reading a request's body: its type, its size, its depth."""
+"""Reading a request's body: its type, its size, its encoding, its depth."""
 
 from typing import Final
 
@@ -8,6 +8,7 @@ from stepwell.errors import BadRequest
 
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 class ClientDisconnected(Exception):
@@ -29,6 +30,7 @@ async def read_json_body(scope: Scope, receive: Receive, *, max_body: int, max_d
     _check_type(headers)
     _check_size(_declared_length(headers), max_body)
     body = await _read(receive, max_body)
+    _check_encoding(body)
     _check_depth(body, max_depth)
     return body
 
@@ -51,13 +53,17 @@ def _check_type(headers: dict[bytes, bytes]) -> None:
 
 def _declared_length(headers: dict[bytes, bytes]) -> int:
     value = headers.get(b"content-length", b"")
-    return int(value) if value.isdigit() else 0
+    # Python refuses to read numbers of thousands of digits; twenty are enough for any length.
+    return int(value[:20]) if value.isdigit() else 0
 
 
 def _check_size(size: int, most: int) -> None:
     if size > most:
         raise BadRequest(
-            f"The request body is larger than {most} bytes.", code="request_too_large", status=413
+            f"The request body is larger than {most} bytes (limits.max_body): send less of it, "
+            "such as images by URL in place of base64.",
+            code="request_too_large",
+            status=413,
         )
 
 
@@ -76,6 +82,20 @@ async def _read(receive: Receive, most: int) -> bytes:
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
+def _check_encoding(body: bytes) -> None:
+    """Refuse what is not UTF-8: the decoder skips most strings, and would hand it on."""
+    if body.startswith(_BOM):
+        raise BadRequest("The request body begins with a byte order mark: leave it out.")
+    if body.isascii():
+        return
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest(
+            f"The request body is not UTF-8 at byte {error.start}: encode it as UTF-8."
+        ) from None
+
+
 def _check_depth(body: bytes, most: int) -> None:
     """Refuse what is nested deeper than `most`, exactly, and without decoding it.
 
@@ -92,4 +112,6 @@ def _check_depth(body: bytes, most: int) -> None:
             return  # balanced, or no JSON, which the decoder tells better
         brackets = fewer
     if brackets:
-        raise BadRequest(f"The request body is nested deeper than {most} levels.")
+        raise BadRequest(
+            f"The request body is nested deeper than {most} levels (limits.max_depth): flatten it."
+        )

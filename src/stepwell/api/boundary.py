@@ -13,6 +13,8 @@ from stepwell.errors import BadRequest, StepwellError
 from stepwell.gateway import Gateway
 
 MAX_REQUEST_ID = 128
+# Of an unknown path that is named in an error.
+MAX_SHOWN_PATH = 200
 
 
 class Boundary:
@@ -47,9 +49,8 @@ class Boundary:
         except ClientDisconnected:
             return
         except StepwellError as error:
-            if has_begun:
-                raise
-            await self._answer(error, send_with_id)
+            if not has_begun:
+                await self._answer(error, send_with_id)
         except Exception:  # the outermost edge: whatever it was, the client gets an envelope
             self._gateway.logger.exception("request %s failed", request_id.decode())
             if has_begun:
@@ -73,7 +74,9 @@ async def http_exception(request: Request, error: Exception) -> Response:
     """Turn the router's 404 and 405 into ours."""
     assert isinstance(error, HTTPException)
     codes = {404: "not_found", 405: "method_not_allowed"}
-    message = f"{error.detail}: {request.method} {request.url.path}"
+    # Not request.url: that also reads the Host header, which may be nonsense.
+    path = ascii(request.scope["path"][:MAX_SHOWN_PATH])
+    message = f"{error.detail}: there is no {request.method} {path} here."
     shown = BadRequest(
         message, code=codes.get(error.status_code, "http_error"), status=error.status_code
     )

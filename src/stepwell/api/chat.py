@@ -64,10 +64,10 @@ class ChatCompletions:
             try:
                 async with presence:
                     await self._relay(call, presence, events)
-            except StepwellError as error:
+            except Exception as error:
                 if not events.is_open:
                     raise  # a real status and JSON body
-                await events.write(self._event_of(error))
+                await events.write(self._event_of(self._tellable(error)))
                 await events.close()
 
     async def _relay(self, call: Call, presence: Presence, events: EventStream) -> None:
@@ -81,6 +81,13 @@ class ChatCompletions:
             presence.stop()
             await events.close()
             await answer.drain()
+
+    def _tellable(self, error: Exception) -> StepwellError:
+        """Return what the client may know of an error; the log is told the rest."""
+        if isinstance(error, StepwellError):
+            return error
+        self._gateway.logger.error("a stream failed", exc_info=error)
+        return StepwellError("The gateway failed; its log says more.")
 
     def _event_of(self, error: StepwellError) -> bytes:
         body = encode(envelope(error, self._gateway.clock))

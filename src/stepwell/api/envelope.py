@@ -43,7 +43,8 @@ def envelope(error: StepwellError, clock: Clock) -> dict[str, Any]:
 
 
 def encode(body: Mapping[str, Any]) -> bytes:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    # Half a surrogate pair, as a client or a provider may send it escaped, becomes a question mark.
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def error_headers(error: StepwellError) -> Headers:

@@ -70,15 +70,17 @@ class EventStream:
             await self._open(headers)
 
     async def write(self, events: bytes) -> None:
-        """Send whole events."""
+        """Send whole events; after the end this does nothing."""
         async with self._lock:
-            await self._write(events)
+            if not self._is_closed:
+                await self._write(events)
 
     async def close(self) -> None:
-        """End the response; nothing is sent after it."""
+        """End the response, once; nothing is sent after it."""
         async with self._lock:
-            self._is_closed = True
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            if not self._is_closed:
+                self._is_closed = True
+                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _open(self, headers: Headers) -> None:
         if not self.is_open:

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from stepwell.settings.fields import MISTAKE
 from stepwell.settings.model import Part, Shape
-from stepwell.settings.problems import Problems, did_you_mean, is_showable, shown
+from stepwell.settings.problems import Problems, did_you_mean, is_key, is_showable, shown
 from stepwell.settings.tree import Location, Value, joined
 
 _SENTENCES: Final[Mapping[str, str]] = {
@@ -49,8 +49,8 @@ def explain(error: ValidationError, left: Value, written: Value, problems: Probl
 def _named(value: Value, parent: Value) -> Value:
     """Return whose path is to be told: below `api_keys`, a strange name may be a key itself."""
     name = value.path.removeprefix(f"{parent.path}.")
-    is_plain = re.fullmatch(r"[a-z_]{1,24}", name) is not None or not isinstance(parent.data, dict)
-    return value if is_showable(value) or is_plain else parent
+    is_strange = isinstance(parent.data, dict) and not re.fullmatch(r"[a-z_]{1,24}", name)
+    return parent if is_strange and is_key(value) else value
 
 
 def blamed(error: ValidationError, tree: Value) -> list[Value]:

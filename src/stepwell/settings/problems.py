@@ -37,14 +37,23 @@ class Problems:
             tree: Its keys are replaced wherever a line holds one, be it by the wrong place.
         """
         redact = Redactor(_written_keys(tree))
-        ordered = sorted(self._found, key=lambda found: (not found[0].line, found[0].line))
+        ordered = sorted(self._found, key=_place)
         return list(dict.fromkeys(redact(value.complain(text)) for value, text in ordered))
+
+
+def _place(found: tuple[Value, str]) -> tuple[bool, int, str]:
+    value, _ = found
+    return (value.line == 0, value.line, value.path)
+
+
+def is_key(value: Value) -> bool:
+    """Whether this is, or should be, a key or what holds one."""
+    return _KEY_PATH.search(value.path) is not None
 
 
 def is_showable(value: Value) -> bool:
     """Whether a message may repeat what was written."""
-    path = value.path
-    return not (value.private or _KEY_PATH.search(path) or _CREDENTIAL_PATH.search(path))
+    return not (value.private or is_key(value) or _CREDENTIAL_PATH.search(value.path))
 
 
 def shown(value: Value) -> str:
@@ -67,5 +76,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _written_keys(tree: Value) -> Iterator[str]:
     for value in tree.walk():
-        if isinstance(value.data, str) and _KEY_PATH.search(value.path):
+        if isinstance(value.data, str) and is_key(value):
             yield value.data

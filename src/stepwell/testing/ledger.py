@@ -553,6 +553,16 @@ async def probes_are_a_second_apart_after_a_refusal(bank: Bank) -> None:
     await bank.wait(target)
 
 
+async def a_late_success_hurries_no_probe(bank: Bank) -> None:
+    """The last answer is the refusal of the younger call, though an older one succeeds after it."""
+    target = _target("t")
+    older = await bank.take(target)
+    await bank.call(target, report=REFUSED)
+    bank.ledger.settle(older, SUCCESS)
+    bank.clock.shift(0.25)
+    _near("until", (await bank.wait(target)).until, bank.now + 0.75)
+
+
 async def one_soft_target_without_evidence_keeps_hope(bank: Bank) -> None:
     """With the rest hard-blocked, a request waits for the one that may still answer."""
     told, guessed = _target("told"), _target("guessed")
@@ -645,6 +655,7 @@ SCENARIOS: Final[Sequence[Scenario]] = (
     faults_cool_down_after_three_in_a_row,
     a_refusal_after_the_arrival_answers_for_the_target,
     probes_are_a_second_apart_after_a_refusal,
+    a_late_success_hurries_no_probe,
     one_soft_target_without_evidence_keeps_hope,
     exhausted_names_the_soonest_reset,
     a_told_delay_of_nothing_is_still_a_refusal,

@@ -10,7 +10,7 @@ import socket
 import struct
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import web
 
@@ -54,8 +54,7 @@ class FleetServer:
         """Listen again, on the port that the provider had before."""
         handler = _Handler(provider)
         server = web.Server(handler, handler_cancellation=True)
-        # No patience at the end: a hanging answer would never come to its own.
-        runner = web.ServerRunner(server, shutdown_timeout=0.0)
+        runner = web.ServerRunner(server)
         await runner.setup()
         await web.TCPSite(runner, _HOST, self._ports.get(provider.name, 0)).start()
         port = runner.addresses[0][1]
@@ -74,24 +73,27 @@ class FleetServer:
 class _Handler:
     def __init__(self, provider: SimProvider) -> None:
         self._provider = provider
-        self._open: set[Performance] = set()
+        self._open: dict[Performance, asyncio.Task[Any]] = {}
 
     def die(self) -> None:
-        """Record that open answers fail here, before the closing looks like the clients' doing."""
-        for performance in self._open:
+        """Break off the open answers: recorded as failed, before it looks like the clients' doing."""
+        for performance, task in self._open.items():
             performance.abandon("failed")
+            task.cancel()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
         path = request.path.removeprefix("/v1")
         performance = self._provider.receive(request.method, path, headers, await request.read())
-        self._open.add(performance)
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[performance] = task
         try:
             return await _play(performance, request)
         finally:
             # An answer that has not ended now was left by its client.
             performance.abandon()
-            self._open.remove(performance)
+            del self._open[performance]
 
 
 async def _play(performance: Performance, request: web.BaseRequest) -> web.StreamResponse:

@@ -110,7 +110,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._guard: AsyncGenerator[None, None] | None = None
 
     def __repr__(self) -> str:
-        reading = len(self._pool.open) if self._pool is not None else 0
+        responses = self._pool.open if self._pool is not None else ()
+        reading = sum(response.connection is not None for response in responses)
         return f"<AiohttpTransport: {reading} responses open>"
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -127,9 +128,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             allow_redirects=False,
         )
         assert isinstance(response, _Response)
-        body = _Body(response, self)
-        pool.open.add(body)
-        return _answer(response, body)
+        pool.open.add(response)
+        return _answer(response, _Body(response, self))
 
     async def aclose(self) -> None:
         """Cut open responses off and close all connections. The next request starts anew."""
@@ -139,11 +139,14 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             await _end(pool, guard)
 
     async def _start(self) -> "_Pool":
-        await self.aclose()
+        # Nothing may wait before the new pool is in place: two first requests must share one.
+        old, old_guard = self._pool, self._guard
         pool = _Pool(self._session())
         guard = pool.until_loop_ends()
-        await anext(guard)
+        await anext(guard)  # runs to its yield, and makes the loop know of it
         self._pool, self._guard = pool, guard
+        if old is not None and old_guard is not None:
+            await _end(old, old_guard)
         return pool
 
     def _session(self) -> aiohttp.ClientSession:
@@ -177,11 +180,14 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
 
 class _Pool:
-    """The session of one event loop, and the responses still open on it."""
+    """The session of one event loop, and its responses.
+
+    A response is there for as long as its connection is open, also if its caller forgot it.
+    """
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self.session = session
-        self.open: weakref.WeakSet[_Body] = weakref.WeakSet()
+        self.open: weakref.WeakSet[_Response] = weakref.WeakSet()
         self.loop = asyncio.get_running_loop()
 
     def serves(self, loop: asyncio.AbstractEventLoop) -> bool:
@@ -195,8 +201,8 @@ class _Pool:
             await self.close()
 
     async def close(self) -> None:
-        for body in tuple(self.open):
-            body.cut()
+        for response in tuple(self.open):
+            response.cut()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_GRACE):
                 await self.session.close()
@@ -217,6 +223,7 @@ class _Response(aiohttp.ClientResponse):
     """aiohttp's response, which drops its socket at once if there will be no answer."""
 
     wire: ResponseHandler | None = None
+    is_cut = False
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         self.wire = connection.protocol
@@ -230,6 +237,7 @@ class _Response(aiohttp.ClientResponse):
 
     def cut(self) -> None:
         """Drop the socket if it is still ours; after the body's end it has gone to the pool."""
+        self.is_cut = True
         connection = self.connection
         if connection is not None and connection.transport is not None:
             connection.transport.abort()
@@ -257,7 +265,6 @@ class _Body(httpx.AsyncByteStream):
     def __init__(self, response: _Response, owner: AiohttpTransport) -> None:
         self._response = response
         self._owner = owner  # keeps the session alive, should only the response be held
-        self._is_cut = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -266,11 +273,12 @@ class _Body(httpx.AsyncByteStream):
         try:
             chunk = await self._response.content.readany()
         except Exception as exc:
-            failure = self._failure(exc)
-            self.cut()
-            raise failure from exc
+            if self._response.is_cut:
+                raise httpx.ReadError("the response was closed") from exc
+            self._response.cut()
+            raise _translated(exc) from exc
         except BaseException:
-            self.cut()
+            self._response.cut()
             raise
         if chunk:
             return chunk
@@ -280,17 +288,7 @@ class _Body(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         """Let go of the connection: to the pool after the body's end, else it is dropped."""
-        self.cut()
-
-    def cut(self) -> None:
-        if not self._is_cut:
-            self._is_cut = True
-            self._response.cut()
-
-    def _failure(self, exc: Exception) -> Exception:
-        if self._is_cut:
-            return httpx.ReadError("the response was closed while it was read")
-        return _translated(exc)
+        self._response.cut()
 
 
 class _Upload(aiohttp.Payload):
@@ -313,9 +311,9 @@ class _Upload(aiohttp.Payload):
         # aiohttp holds the head back until the first piece. It runs this in a task of its own, so
         # that an early answer is read meanwhile, and cancels it when that answer is whole.
         transport = writer.transport
-        self.is_unsent = transport is None or transport.is_closing()
-        if transport is None or self.is_unsent:
-            raise ConnectionResetError("closed before a byte was sent")
+        if transport is None or transport.is_closing():
+            self.is_unsent = writer.output_size == 0
+            raise ConnectionResetError
         try:
             if isinstance(self._value, bytes) and len(self._value) <= SMALL_BODY:
                 await writer.write(self._value)
@@ -346,19 +344,18 @@ async def _send_once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
     """Translate failures inside aiohttp's loop, which sends again on some that it knows."""
+    body = request.body if isinstance(request.body, _Upload) else None
     for _ in range(MAX_STALE):
+        if body is not None:
+            body.is_unsent = False
         try:
             return await handler(request)
         except Exception as exc:
-            if not _is_unsent(request, exc):
+            # Without a body the only write is the head, and it is this error that refuses it.
+            head_refused = body is None and isinstance(exc, aiohttp.ClientConnectionResetError)
+            if not (head_refused or (body is not None and body.is_unsent)):
                 raise _translated(exc) from exc
     raise httpx.ConnectError("every connection was closed before a byte was sent")
-
-
-def _is_unsent(request: aiohttp.ClientRequest, exc: Exception) -> bool:
-    if isinstance(request.body, _Upload):
-        return request.body.is_unsent
-    return isinstance(exc, aiohttp.ClientConnectionResetError)  # its one write, head and all
 
 
 def _translated(exc: Exception) -> Exception:
@@ -368,8 +365,8 @@ def _translated(exc: Exception) -> Exception:
     """
     for known, meaning, words in _FAILURES:
         if isinstance(exc, known):
-            detail = f": {exc.os_error}" if isinstance(exc, aiohttp.ClientConnectorError) else ""
-            return meaning(words + detail)
+            is_connector = isinstance(exc, aiohttp.ClientConnectorError)
+            return meaning(f"{words}: {exc.__cause__}" if is_connector else words)
     return exc
 
 
@@ -411,14 +408,13 @@ def _headers(request: httpx.Request) -> CIMultiDict[str]:
 
 
 def _upload(request: httpx.Request, timeout: float | None) -> _Upload | None:
-    try:
-        content = request.content
-    except httpx.RequestNotRead:
-        stream = request.stream
-        if not isinstance(stream, httpx.AsyncByteStream):
-            raise TypeError("an asynchronous transport needs an asynchronous body") from None
-        return _Upload(stream, timeout)
-    return _Upload(content, timeout) if content else None
+    stream = request.stream
+    if isinstance(stream, httpx.ByteStream):
+        content = b"".join(stream)  # its one item itself, not a copy
+        return _Upload(content, timeout) if content else None
+    if not isinstance(stream, httpx.AsyncByteStream):
+        raise TypeError("an asynchronous transport needs an asynchronous body")
+    return _Upload(stream, timeout)
 
 
 def _answer(response: _Response, body: _Body) -> httpx.Response:

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 from stepwell.providers.dialects.durations import number
 
+_LONGEST_PAGE = 4_096  # characters of an HTML page in which its title is sought
 _LONGEST_JSON = 65_536  # an error text beyond this is not worth decoding a second time
 _DEEPEST = 3  # JSON in a message in JSON: Gemini behind a proxy needs one level
-_TITLE = re.compile(r"<title[^>]*>([^<]{1,300})", re.IGNORECASE)
+_TITLE = re.compile(r"<title[^>]{0,200}>([^<]{1,300})", re.IGNORECASE)
 _STATUS_NAMES = ("code", "status", "status_code", "statusCode", "http_code")
 _MESSAGE_NAMES = ("message", "msg", "status_msg", "detail", "error", "title", "error_description")
 
@@ -182,7 +183,7 @@ def _plain(text: str) -> str:
     """Text as it is; of a proxy's HTML page only the title."""
     if not text.lstrip().startswith("<"):
         return text
-    title = _TITLE.search(text)
+    title = _TITLE.search(text[:_LONGEST_PAGE])
     return title[1] if title else ""
 
 

@@ -60,14 +60,22 @@ def with_quota_details(reply: Reply, hint: Hint) -> Hint:
     nothing = _ZERO.search(message) is not None
     violations = tuple(_violations(node, nothing=nothing))
     if nothing or any(violation.limit == 0 for violation in violations):
-        readings = _readings(violations, {})
-        return replace(hint, about=About.MODEL, delay=None, readings=hint.readings + readings)
+        return replace(
+            hint, about=About.MODEL, delay=None, readings=_readings(hint, violations, {})
+        )
     delay = _retry_delay(node)
     delay = hint.delay if delay is None else delay
     resets = {violation.window: delay for violation in violations}
     if _DAY in resets or "PerDay" in message:
         delay = resets[_DAY] = seconds_to_midnight(reply.now)
-    return replace(hint, delay=delay, readings=hint.readings + _readings(violations, resets))
+    readings = _readings(hint, violations, resets)
+    return replace(hint, delay=delay, readings=readings, scope=_scope(violations))
+
+
+def _scope(violations: tuple[Violation, ...]) -> Scope:
+    """The whole account only where nothing narrower tripped."""
+    whole = bool(violations) and all(v.scope is Scope.ACCOUNT for v in violations)
+    return Scope.ACCOUNT if whole else Scope.MODEL
 
 
 def seconds_to_midnight(now: float) -> float:
@@ -111,12 +119,16 @@ def _violation(quota: str, metric: str, limit: int | None) -> Violation:
 
 
 def _readings(
-    violations: tuple[Violation, ...], resets: Mapping[float | None, float | None]
+    hint: Hint, violations: tuple[Violation, ...], resets: Mapping[float | None, float | None]
 ) -> tuple[Reading, ...]:
-    """One counter for each quota that tripped: nothing is left of it."""
-    return tuple(
-        Reading(v.metric, v.window, v.limit, 0, resets.get(v.window), v.scope)
-        for v in dict.fromkeys(violations)
+    """One counter for each quota that tripped, with nothing left; it replaces what prose says."""
+    told = {(v.metric, v.window) for v in violations}
+    return (
+        *(reading for reading in hint.readings if (reading.metric, reading.window) not in told),
+        *(
+            Reading(v.metric, v.window, v.limit, 0, resets.get(v.window), v.scope)
+            for v in dict.fromkeys(violations)
+        ),
     )
 
 

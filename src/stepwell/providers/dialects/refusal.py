@@ -39,8 +39,12 @@ def read(reply: Reply, counters: tuple[Reading, ...] = ()) -> Hint:
         return Hint(readings=counters) if counters else NOTHING
     error = error_of(reply.body) or _NO_ERROR
     named = tripped(error.message, error.type)
-    about = _about(status, error, named, counters)
-    wait = None if about in _NO_DELAY else _told_delay(reply, error)
+    wait = _told_delay(reply, error)
+    about = _about(status, error, named)
+    if about is About.RATE and wait is None and named is None and _none_allowed(counters):
+        about = About.MODEL
+    if about in _NO_DELAY:
+        wait = None
     readings = _with_named(counters, named, wait)
     if wait is None and about is About.RATE:
         wait = _empty_for(readings)
@@ -60,16 +64,23 @@ def failing_status(reply: Reply) -> int | None:
     return None if reply.body is None else embedded_status(reply.body)
 
 
-def _about(
-    status: int, error: BodyError, named: Tripped | None, counters: tuple[Reading, ...]
-) -> About | None:
-    """What the words say, and for a rate what the numbers say beyond them."""
+def _about(status: int, error: BodyError, named: Tripped | None) -> About | None:
+    """What the words say, and for a rate what the numbers among them say beyond that."""
     about = about_of(status, error)
-    if about is not About.RATE:
+    if about is not About.RATE or named is None:
         return about
-    if any(counter.limit == 0 for counter in counters) or (named is not None and not named.limit):
+    if named.limit == 0:
         return About.MODEL  # none allowed at all: the plan is without this model
-    return About.TOO_LARGE if named is not None and named.never_fits else about
+    return About.TOO_LARGE if named.never_fits else about
+
+
+def _none_allowed(counters: tuple[Reading, ...]) -> bool:
+    """Whether every counter's limit is 0: the plan is without this model (seen at Mistral).
+
+    Some gateways fill unknown counters with zeros, so this is believed of all counters together,
+    and only where neither a delay nor a limit is told beside them.
+    """
+    return bool(counters) and all(counter.limit == 0 for counter in counters)
 
 
 def _size(about: About | None, error: BodyError, named: Tripped | None) -> int | None:
