@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, Self
@@ -10,17 +10,19 @@ from typing import Final, Self
 import httpx
 
 from stepwell import __version__
+from stepwell.chat import ChatRequest
 from stepwell.clock import Clock, Deadline, SystemClock
 from stepwell.dispatch import Dispatcher
-from stepwell.errors import ShuttingDown, StepwellError
+from stepwell.errors import SettingsError, ShuttingDown, StepwellError
 from stepwell.ledgers.memory import MemoryLedger
 from stepwell.providers.dialects import dialect
 from stepwell.quota.ledger import Ledger
-from stepwell.routing.chain import Step
+from stepwell.quota.reading import Reading
+from stepwell.routing.chain import Step, Target
 from stepwell.routing.trail import Attempt
 from stepwell.secrets import Redactor, Secret
 from stepwell.settings import ProviderSettings, Settings
-from stepwell.upstream.client import Endpoint, Patience
+from stepwell.upstream.client import Endpoint, Patience, Reply
 from stepwell.upstream.transport import AiohttpTransport
 
 Interrupt = Callable[[StepwellError], object]
@@ -58,13 +60,15 @@ class Gateway:
         self.logger = _logger(self.redactor)
         self.ledger: Ledger = ledger or MemoryLedger(self.clock)
         self.is_draining = False
+        self._tell_what_is_not_there()
         self._engines = _Engines(transport)
         self._active: dict[Interrupt, None] = {}
         self._last_left = asyncio.Event()
+        self._endpoints = self._make_endpoints()
         self.dispatcher = Dispatcher(
             clock=self.clock,
             ledger=self.ledger,
-            endpoints=self._endpoints(),
+            endpoints=self._endpoints,
             patience=self._patience,
             total=settings.timeouts.total,
             resume=settings.streams.on_break == "resume",
@@ -107,6 +111,20 @@ class Gateway:
             if not self._active:
                 self._last_left.set()
 
+    async def call(
+        self,
+        request: ChatRequest,
+        step: Step,
+        target: Target,
+        observe: Callable[[Sequence[Reading]], object],
+    ) -> Reply:
+        """Call one target once, past the ledger: what `stepwell check --live` sees is what we see.
+
+        Whoever asks for a stream closes it.
+        """
+        endpoint = self._endpoints[target.account]
+        return await endpoint.attempt(request, step, self._patience(step), observe)
+
     async def drain(self, grace: float) -> None:
         """Take no more requests, let those under way end within `grace` seconds, then end them.
 
@@ -136,7 +154,7 @@ class Gateway:
             "chains": "dry" if dry else "ok",
         }
 
-    def _endpoints(self) -> dict[str, Endpoint]:
+    def _make_endpoints(self) -> dict[str, Endpoint]:
         """Return every account's endpoint, by the account's name."""
         providers = self.settings.providers
         return {

@@ -75,7 +75,8 @@ def test_settings_are_not_pickled() -> None:
 
 
 def test_every_secret_is_known_to_the_redactor() -> None:
-    """Keys, passwords as written and as sent, and what looks like a credential in headers and query."""
+    """Keys, passwords as written and as sent, and what looks like a credential in headers and
+    query."""
     secrets = Settings.from_dict(_data()).secrets()
     redact = Redactor(secrets)
     assert not [c for c in CANARIES.values() if redact(f"<{c}>") != "<***>"]
@@ -130,4 +131,5 @@ def test_pydantic_settings_logs_no_secret_when_debugged(
     monkeypatch.setenv("PYDANTIC_SETTINGS_DEBUG", "1")
     with caplog.at_level(logging.DEBUG):
         Settings.from_dict(_data())
+    assert "Secret" in caplog.text
     assert "canary" not in caplog.text

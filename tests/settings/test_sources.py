@@ -66,7 +66,8 @@ def test_the_designs_example_is_read(load: Load, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_examples_values_are_the_defaults(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the documentation shows under queue, streams, timeouts and state holds without a file."""
+    """What the documentation shows under queue, streams, timeouts and state holds without a
+    file."""
     monkeypatch.setenv("STEPWELL_API_KEY", "sk-client")
     monkeypatch.setenv("GROQ_API_KEY", "gsk-one")
     shown, bare = load(EXAMPLE), Settings(**GOOD)
@@ -174,7 +175,8 @@ def test_a_wrong_override_is_told_by_its_variable(
 def test_other_stepwell_variables_are_left_alone(
     load: Load, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Reserved names, and those that Kubernetes sets for a service, are no overrides and no errors."""
+    """Reserved names, and those that Kubernetes sets for a service, are no overrides and no
+    errors."""
     monkeypatch.setenv(name, "something")
     assert load(SMALL) == load(SMALL)
 

@@ -205,3 +205,23 @@ async def test_a_deadline_runs_on_it(clock: FakeClock) -> None:
 
     with pytest.raises(TimeoutError):
         await clock.run(work())
+
+
+async def test_a_sleep_of_nothing_yields_once(clock: FakeClock) -> None:
+    """Zero and negative sleeps end without the clock's help, as asyncio's do."""
+    await clock.sleep(0)
+    await clock.sleep(-1)
+    assert repr(clock).endswith("0 timers>")
+
+
+async def test_a_loop_that_hides_its_queue_gets_a_fixed_number_of_turns(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where rest cannot be seen, the clock still lets short chains of tasks run."""
+    monkeypatch.setattr(asyncio, "get_running_loop", object)
+    seen: list[float] = []
+    timer = clock.call_later(1, lambda: seen.append(clock.monotonic()))
+    assert repr(timer) == "<FakeTimer due 1001>"
+    await clock.advance(1)
+    assert seen == [1001.0]
+    assert repr(timer) == "<FakeTimer due 1001, spent>"

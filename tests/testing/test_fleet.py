@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from stepwell.testing import Call, Failure, FakeClock, Fleet, Reply, SimLimit, ToolCall
+from stepwell.testing import Call, DialectName, Failure, FakeClock, Fleet, Reply, SimLimit, ToolCall
+from stepwell.testing.dialects import go_duration
 
 Ask = Callable[..., Awaitable[httpx.Response]]
 
@@ -78,6 +79,32 @@ async def test_a_demanded_tool_is_called(fleet: Fleet, ask: Ask) -> None:
     chunks = events(await ask(alpha, tools=[tool], stream=True))[:-1]
     calls = [c["choices"][0]["delta"].get("tool_calls", [None])[0] for c in chunks]
     assert "".join(c["function"].get("arguments", "") for c in calls if c) == '{"a":1}'
+
+
+async def test_a_named_tool_is_called_and_auto_is_text(fleet: Fleet, ask: Ask) -> None:
+    """A function that is named is called; with `auto` the model speaks."""
+    tool = {"type": "function", "function": {"name": "look", "parameters": {}}}
+    alpha, named = fleet.add("alpha"), {"type": "function", "function": {"name": "look"}}
+    called = (await ask(alpha, tools=[tool], tool_choice=named)).json()["choices"][0]
+    assert called["message"]["tool_calls"][0]["function"] == {"name": "look", "arguments": "{}"}
+    spoken = (await ask(alpha, tools=[tool], tool_choice="auto")).json()["choices"][0]
+    assert spoken["finish_reason"] == "stop"
+
+
+async def test_reasoning_and_refusals_are_streamed(fleet: Fleet, ask: Ask) -> None:
+    """Both have deltas of their own, before and after the content."""
+    alpha = fleet.add("alpha", reply=Reply(text="a", reasoning="r", refusal="no"))
+    chunks = events(await ask(alpha, stream=True))[:-1]
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert deltas[1:-1] == [{"reasoning_content": "r"}, {"content": "a"}, {"refusal": "no"}]
+
+
+async def test_only_text_parts_cost_tokens(fleet: Fleet, ask: Ask) -> None:
+    """A prompt in parts counts its texts: 8 characters and the message."""
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    parts = [{"type": "text", "text": "12345678"}, image]
+    body = (await ask(fleet.add("alpha"), messages=[{"role": "user", "content": parts}])).json()
+    assert body["usage"]["prompt_tokens"] == 5
 
 
 async def test_json_is_answered_where_it_is_asked_for(fleet: Fleet, ask: Ask) -> None:
@@ -158,6 +185,19 @@ async def test_keys_and_models_have_their_own_quota(fleet: Fleet, ask: Ask) -> N
     assert (await ask(alpha, model="other")).status_code == 200
     assert alpha.room(key="one", model="sim-model") is False
     assert alpha.room(key="two") is True
+
+
+@pytest.mark.parametrize("dialect", ["openai", "groq", "gemini", "retry-after", "silent"])
+async def test_a_refusal_for_concurrency_tells_no_time(
+    fleet: Fleet, ask: Ask, clock: FakeClock, dialect: DialectName
+) -> None:
+    """Nobody knows when a call in flight ends: no dialect says when to come back."""
+    alpha = fleet.add("alpha", concurrency=0, dialect=dialect)
+    refused = await ask(alpha)
+    assert refused.status_code == 429
+    assert "retry-after" not in refused.headers
+    assert "try again in" not in refused.text
+    assert alpha.wait() == float("inf")
 
 
 async def test_calls_in_flight_are_limited(clock: FakeClock, fleet: Fleet, ask: Ask) -> None:
@@ -419,3 +459,30 @@ def test_reprs_state_what_goes_on(fleet: Fleet) -> None:
     assert repr(fleet) == "<Fleet of alpha>"
     call = Call(1, 0.0, "k", {}, b"", {"model": "m"})
     assert repr(call) == "<Call 1 to 'm': None open>"
+
+
+async def test_a_body_that_is_no_json_is_refused(fleet: Fleet) -> None:
+    """Garbage gets a 400 and is recorded as it came."""
+    alpha = fleet.add("alpha", keys=[])
+    async with httpx.AsyncClient(transport=fleet.transport(), base_url=alpha.base_url) as client:
+        for raw in (b"{", b"[]"):
+            refused = await client.post("/chat/completions", content=raw)
+            assert refused.status_code == 400
+    assert [call.raw for call in alpha.calls] == [b"{", b"[]"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0s"),
+        (0.0001, "1ms"),
+        (0.12, "120ms"),
+        (7.66, "7.66s"),
+        (60.0, "1m0s"),
+        (179.56, "2m59.56s"),
+        (86_400.0, "24h0m0s"),
+    ],
+)
+def test_durations_are_written_as_go_does(seconds: float, text: str) -> None:
+    """The forms of recorded answers; always rounded up, so that waiting is enough."""
+    assert go_duration(seconds) == text

@@ -8,7 +8,7 @@ import stepwell.testing
 
 NAMES = """
 Answer Call DeadlockError Dialect DialectName Failure FakeClock FakeTimer Fleet FleetServer Gauge
-OpenStream Refusal Reply SimLimit SimProvider Start ToolCall open_stream
+OpenStream Refusal Reply SimLimit SimProvider Start ToolCall check_ledger open_stream
 """
 # Python's own, stepwell's base dependencies, and itself.
 BASE = {"aiohttp", "httpx", "msgspec", "starlette", "stepwell"}

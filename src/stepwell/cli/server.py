@@ -9,11 +9,9 @@ that is cut off. Here the gateway ends them, after `grace`, with an error event 
 """
 
 import asyncio
-import errno
 import gc
-import ipaddress
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import FrameType
 from typing import Final
 

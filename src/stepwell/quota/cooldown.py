@@ -127,7 +127,7 @@ class Cooldown:
         if self._probe == call:
             self._probe = None
 
-    def opens(self, now: float, tokens: int) -> float:  # noqa: ARG002 - a cooldown stops any size
+    def opens(self, now: float, tokens: int) -> float:
         until = self._until
         if until > now:
             return until

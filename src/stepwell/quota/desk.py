@@ -28,10 +28,10 @@ class Slots:
         self._shared = shared
         self.limit: int | None = None
 
-    def opens(self, now: float, tokens: int) -> float:  # noqa: ARG002 - counts calls
+    def opens(self, now: float, tokens: int) -> float:
         return now if self.limit is None or self._shared.in_flight < self.limit else inf
 
-    def block(self, key: str, now: float, tokens: int) -> Block:  # noqa: ARG002 - see `opens`
+    def block(self, key: str, now: float, tokens: int) -> Block:
         return Block(key, "concurrency", None, told=False, hard=True)
 
 

@@ -32,10 +32,10 @@ class SlowStart:
     def restart(self) -> None:
         self.admits = _STRANGERS
 
-    def opens(self, now: float, tokens: int) -> float:  # noqa: ARG002 - counts calls
+    def opens(self, now: float, tokens: int) -> float:
         if self._own.in_flight < self.admits:
             return now
         return now if self._own.is_known(now) or self._shared.is_known(now) else inf
 
-    def block(self, key: str, now: float, tokens: int) -> Block:  # noqa: ARG002 - see `opens`
+    def block(self, key: str, now: float, tokens: int) -> Block:
         return Block(key, "slow_start", None, told=False, hard=False)

@@ -12,6 +12,7 @@ from stepwell.testing.clock import DeadlockError, FakeClock, FakeTimer
 from stepwell.testing.dialects import Answer, Dialect, DialectName
 from stepwell.testing.failure import Failure
 from stepwell.testing.fleet import Fleet
+from stepwell.testing.ledger import check_ledger
 from stepwell.testing.limits import Gauge, Refusal, SimLimit
 from stepwell.testing.performance import Call
 from stepwell.testing.provider import SimProvider
@@ -38,5 +39,6 @@ __all__ = [
     "SimProvider",
     "Start",
     "ToolCall",
+    "check_ledger",
     "open_stream",
 ]
