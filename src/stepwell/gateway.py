@@ -154,6 +154,19 @@ class Gateway:
             "chains": "dry" if dry else "ok",
         }
 
+    def _tell_what_is_not_there(self) -> None:
+        """Refuse or warn of settings that this version knows but does not carry out.
+
+        Raises:
+            SettingsError: Quota is to be shared, which would silently not be.
+        """
+        if self.settings.state.url.reveal() != "memory://":
+            raise SettingsError("state.url: this version keeps quota in memory only (memory://)")
+        if self.settings.database.url is not None:
+            self.logger.warning("database.url: this version writes nothing to a database")
+        if self.settings.queue.max_wait > 0:
+            self.logger.warning("queue.max_wait: this version has no queue; requests do not wait")
+
     def _make_endpoints(self) -> dict[str, Endpoint]:
         """Return every account's endpoint, by the account's name."""
         providers = self.settings.providers

@@ -124,6 +124,19 @@ def test_readings_out_of_order_lower_and_do_not_raise() -> None:
     assert meter.room(0.0) == 8, "nothing older, nothing else uncounted"
 
 
+def test_an_older_reading_does_not_bring_the_reset_of_an_empty_counter_forward() -> None:
+    """Empty until a told reset is empty until then, however much emptier an older answer says."""
+    traffic = Traffic()
+    traffic.start(1, 1)
+    traffic.start(2, 1)
+    meter = Meter(requests(0), traffic)
+    meter.read(requests(0, reset=60.0), 2, 0.0)
+    traffic.start(3, 1)
+    traffic.start(4, 1)
+    meter.read(requests(0, reset=5.0), 1, 0.0)
+    assert meter.opens(0.0, 1) == 60.0
+
+
 def test_status_shows_what_was_told() -> None:
     """Used is the limit less the room; where no limit was told it is not known."""
     status = read(requests(3)).status(1.0)

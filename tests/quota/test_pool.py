@@ -27,6 +27,7 @@ def test_a_limit_adopted_later_counts_what_is_in_flight() -> None:
     pool.spend(1, 10, 0.0)
     assert [status.remaining for status in pool.statuses(0.0)] == [4]
     assert repr(pool) == "<Pool model, 0 in flight, 1 gates>"
+    assert repr(pool.gates) == "(<Count 5 requests/60s, 0 in flight>,)"
 
 
 def test_an_observed_request_stays_counted_when_it_is_given_back() -> None:

@@ -92,8 +92,7 @@ def _found(
 def test_a_name_is_a_chain_else_a_step_else_a_model_else_the_default(
     routes: Routes, model: str | None, name: str, steps: list[str]
 ) -> None:
-    """The four cases in their order; a model's steps come in chain order, the default chain
-    first."""
+    """The four cases in their order; a model's steps come in chain order, the default first."""
     assert _found(routes, model) == (name, steps)
 
 
@@ -106,8 +105,7 @@ def test_a_chain_beats_a_step_of_the_same_name() -> None:
 
 @pytest.mark.parametrize("model", ["gpt-4o-mini", "groq/unheard", "x" * 5000])
 def test_unknown_names_may_be_rejected(maker: Maker, model: str) -> None:
-    """With `unknown_model: reject` they are a 404 of bounded length; no name is still the
-    default."""
+    """With `unknown_model: reject` they are a short 404; no name is still the default."""
     routes = _routes(maker, reject_unknown=True)
     with pytest.raises(UnknownModel) as caught:
         routes.resolve(model)

@@ -87,6 +87,13 @@ def test_a_file_that_cannot_be_read_is_answered_with_one_line(
     assert caught.value.problems == [problem]
 
 
+def test_a_path_that_cannot_be_a_file_is_answered_alike() -> None:
+    """Whatever the system says of a path is told without a traceback."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.load("a\0b")
+    assert caught.value.problems == ["a\0b: cannot be read: embedded null byte"]
+
+
 def test_a_missing_file_is_named() -> None:
     """The path is told as it was given."""
     with pytest.raises(SettingsError) as caught:
@@ -134,13 +141,17 @@ WRONG = {
     ),
     "missing variable": (
         "default_chain: ${WHICH}\n",
-        "stepwell.yaml:1: default_chain: the variable WHICH is not set; "
-        "set it, or write ${WHICH:-default}",
+        (
+            "stepwell.yaml:1: default_chain: the variable WHICH is not set; "
+            "set it, or write ${WHICH:-default}"
+        ),
     ),
     "broken reference": (
         "default_chain: ${a-b}\n",
-        "stepwell.yaml:1: default_chain: '${' begins no reference; "
-        "write ${NAME}, ${NAME:-default}, or $$ for a dollar sign",
+        (
+            "stepwell.yaml:1: default_chain: '${' begins no reference; "
+            "write ${NAME}, ${NAME:-default}, or $$ for a dollar sign"
+        ),
     ),
 }
 
@@ -178,6 +189,29 @@ def test_aliases_and_merge_keys_work(load: Load) -> None:
 def test_a_byte_order_mark_is_skipped(load: Load) -> None:
     """Editors on Windows begin a file with one."""
     assert load(b"\xef\xbb\xbf" + REST.encode()).chains
+
+
+def test_yamls_own_tags_say_what_a_value_is(load: Load) -> None:
+    """`!!str` makes text of a number; a number that is none is a mistake like any other."""
+    with pytest.raises(SettingsError) as caught:
+        load(REST + "default_chain: !!str 5\nqueue: {max_size: !!int many}\n")
+    assert caught.value.problems == [
+        "stepwell.yaml:3: default_chain: unknown chain '5'; known: default",
+        "stepwell.yaml:4: queue.max_size: this must be a whole number",
+    ]
+
+
+def test_several_mappings_may_be_merged(load: Load) -> None:
+    """Of two that say the same the first wins."""
+    text = """
+        providers:
+          a: &a {base_url: "http://a/v1", timeout: 1s}
+          b: &b {base_url: "http://b/v1", timeout: 2s, concurrency: 2}
+          c: {<<: [*a, *b]}
+        chains: {default: [c/m]}
+        """
+    c = load(text).providers["c"]
+    assert (c.base_url, c.timeout, c.concurrency) == ("http://a/v1", 1.0, 2)
 
 
 def test_words_of_yaml_1_1_stay_text(load: Load) -> None:

@@ -75,8 +75,7 @@ def test_settings_are_not_pickled() -> None:
 
 
 def test_every_secret_is_known_to_the_redactor() -> None:
-    """Keys, passwords as written and as sent, and what looks like a credential in headers and
-    query."""
+    """Keys, passwords as written and as sent, and what looks like a credential elsewhere."""
     secrets = Settings.from_dict(_data()).secrets()
     redact = Redactor(secrets)
     assert not [c for c in CANARIES.values() if redact(f"<{c}>") != "<***>"]

@@ -59,8 +59,10 @@ FILES = {
     "step without a slash": (
         "chains: {default: [groq]}\n",
         [
-            "1: chains.default[0]: 'groq' is no step; "
-            "a step is written provider/model, or {chain: name} for another chain's steps"
+            (
+                "1: chains.default[0]: 'groq' is no step; "
+                "a step is written provider/model, or {chain: name} for another chain's steps"
+            )
         ],
     ),
     "step without a model": (
@@ -86,8 +88,10 @@ FILES = {
     "no chains": (
         "chains: {}\n",
         [
-            "1: chains: there are none; "
-            "write at least one, such as default: [groq/llama-3.3-70b-versatile]"
+            (
+                "1: chains: there are none; "
+                "write at least one, such as default: [groq/llama-3.3-70b-versatile]"
+            )
         ],
     ),
     "chain of itself": (
@@ -121,8 +125,10 @@ FILES = {
     "bad unit": (
         "chains: {default: [groq/m]}\nqueue: {max_wait: 5 secnds}\n",
         [
-            "2: queue.max_wait: '5 secnds' is not a duration; "
-            "write it like 90s, 1m30s or 250ms; did you mean 'seconds'?"
+            (
+                "2: queue.max_wait: '5 secnds' is not a duration; "
+                "write it like 90s, 1m30s or 250ms; did you mean 'seconds'?"
+            )
         ],
     ),
     "timeout of nothing": (
@@ -136,16 +142,20 @@ FILES = {
     "bad limit": (
         "chains: {default: [{provider: groq, model: m, limits: [10 requsts/6s]}]}\n",
         [
-            "1: chains.default[0].limits[0]: limit '10 requsts/6s': 'requsts' is no metric; "
-            'it counts requests or tokens; write it like "30 requests/minute"; '
-            "did you mean 'requests'?"
+            (
+                "1: chains.default[0].limits[0]: limit '10 requsts/6s': 'requsts' is no metric; "
+                'it counts requests or tokens; write it like "30 requests/minute"; '
+                "did you mean 'requests'?"
+            )
         ],
     ),
     "limit that is a number": (
         "chains: {default: [{provider: groq, model: m, limits: [10]}]}\n",
         [
-            "1: chains.default[0].limits[0]: this is not a limit; write it like "
-            "'30 requests/minute' or {metric: requests, limit: 30, window: 60s}"
+            (
+                "1: chains.default[0].limits[0]: this is not a limit; write it like "
+                "'30 requests/minute' or {metric: requests, limit: 30, window: 60s}"
+            )
         ],
     ),
     "no list of limits": (
@@ -159,8 +169,10 @@ FILES = {
     "wrong capability": (
         "chains: {default: [{provider: groq, model: m, capabilities: [visoin]}]}\n",
         [
-            "1: chains.default[0].capabilities[0]: 'visoin' is none of vision, tools, json; "
-            "did you mean 'vision'?"
+            (
+                "1: chains.default[0].capabilities[0]: 'visoin' is none of vision, tools, json; "
+                "did you mean 'vision'?"
+            )
         ],
     ),
     "text for a number": (
@@ -190,34 +202,48 @@ FILES = {
     "unknown store": (
         "chains: {default: [groq/m]}\nstate: {url: 'mysql://host'}\n",
         [
-            "2: state.url: the address must begin with memory://, redis://, rediss://, valkey://, "
-            "valkeys://, unix://, as in redis://host:6379/0"
+            (
+                "2: state.url: the address must begin with memory://, redis://, rediss://, valkey://, "
+                "valkeys://, unix://, as in redis://host:6379/0"
+            )
         ],
     ),
     "paid step in a free chain": (
-        "chains:\n  default:\n    free_only: true\n    steps:\n      - groq/m\n"
-        "      - {provider: alpha, model: m, cost: paid}\n",
+        (
+            "chains:\n  default:\n    free_only: true\n    steps:\n      - groq/m\n"
+            "      - {provider: alpha, model: m, cost: paid}\n"
+        ),
         ["6: chains.default.steps[1]: this step costs money, but the chain 'default' is free_only"],
     ),
     "paid step through an inclusion": (
-        "chains:\n  default: {free_only: true, steps: [groq/m, {chain: more}]}\n"
-        "  more: [{provider: alpha, model: m, cost: paid}]\n",
+        (
+            "chains:\n  default: {free_only: true, steps: [groq/m, {chain: more}]}\n"
+            "  more: [{provider: alpha, model: m, cost: paid}]\n"
+        ),
         ["3: chains.more[0]: this step costs money, but the chain 'default' is free_only"],
     ),
     "two limits for one model": (
-        "chains:\n  default: [{provider: groq, model: m, limits: [5 requests/s]}]\n"
-        "  other: [{provider: groq, model: m, limits: [6 requests/s]}]\n",
+        (
+            "chains:\n  default: [{provider: groq, model: m, limits: [5 requests/s]}]\n"
+            "  other: [{provider: groq, model: m, limits: [6 requests/s]}]\n"
+        ),
         [
-            "3: chains.other[0].limits: differs from the same step's in chains.default[0]; "
-            "write it once"
+            (
+                "3: chains.other[0].limits: differs from the same step's in chains.default[0]; "
+                "write it once"
+            )
         ],
     ),
     "two concurrencies for one model": (
-        "chains:\n  default:\n    - {provider: groq, model: m, concurrency: 1}\n"
-        "    - {provider: groq, model: m, concurrency: 2}\n",
+        (
+            "chains:\n  default:\n    - {provider: groq, model: m, concurrency: 1}\n"
+            "    - {provider: groq, model: m, concurrency: 2}\n"
+        ),
         [
-            "4: chains.default[1].concurrency: differs from the same step's in chains.default[0]; "
-            "write it once"
+            (
+                "4: chains.default[1].concurrency: differs from the same step's in chains.default[0]; "
+                "write it once"
+            )
         ],
     ),
     "key for an unknown chain": (
@@ -232,9 +258,41 @@ FILES = {
         "chains: {fast: [groq/m]}\napi_keys: [{name: ci}]\n",
         ["2: api_keys[0]: 'key' is missing"],
     ),
+    "key whose variable is missing": (
+        "chains: {fast: [groq/m]}\napi_keys: [{name: ci, key: '${CI_KEY}'}]\n",
+        [
+            (
+                "2: api_keys[0].key: the variable CI_KEY is not set; "
+                "set it, or write ${CI_KEY:-default}"
+            )
+        ],
+    ),
+    "steps of chains that include wrong ones": (
+        "chains:\n  default: {free_only: true, steps: [{chain: none}, {chain: both}]}\n"
+        "  both: [grok/m]\n",
+        [
+            "2: chains.default.steps[0].chain: unknown chain 'none'; did you mean 'both'?",
+            "3: chains.both[0]: unknown provider 'grok'; did you mean 'groq'?",
+        ],
+    ),
+    "limit of another form": (
+        "chains: {default: [{provider: groq, model: m, limits: [{limit: 5}]}]}\n",
+        [
+            (
+                "1: chains.default[0].limits[0]: limit {'limit': 5}: 'metric' is missing; "
+                'write it like "30 requests/minute"'
+            )
+        ],
+    ),
+    "true for a duration": (
+        "chains: {default: [groq/m]}\nqueue: {max_wait: true}\n",
+        ["2: queue.max_wait: this is not a duration; write it like 5s, 250ms or 1m30s"],
+    ),
     "two keys of one name": (
-        "chains: {fast: [groq/m]}\n"
-        "api_keys:\n  - {name: ci, key: sk-client-1}\n  - {name: ci, key: sk-client-2}\n",
+        (
+            "chains: {fast: [groq/m]}\n"
+            "api_keys:\n  - {name: ci, key: sk-client-1}\n  - {name: ci, key: sk-client-2}\n"
+        ),
         [
             "3: api_keys[0].name: this name is given to more than one key",
             "4: api_keys[1].name: this name is given to more than one key",
@@ -251,15 +309,19 @@ FILES = {
     "key with a blank": (
         "chains: {fast: [groq/m]}\napi_keys: ['sk-client and more']\n",
         [
-            "2: api_keys[0]: the key contains white space, control characters or signs outside "
-            "ASCII, which cannot be sent in a header; copy it again"
+            (
+                "2: api_keys[0]: the key contains white space, control characters or signs outside "
+                "ASCII, which cannot be sent in a header; copy it again"
+            )
         ],
     ),
     "only empty keys": (
         "chains: {fast: [groq/m]}\napi_keys: ['${STEPWELL_API_KEY:-}']\n",
         [
-            "2: api_keys: every key is empty (STEPWELL_API_KEY); "
-            "set the variable, or write api_keys: [] for none"
+            (
+                "2: api_keys: every key is empty (STEPWELL_API_KEY); "
+                "set the variable, or write api_keys: [] for none"
+            )
         ],
     ),
 }
@@ -311,8 +373,10 @@ PROVIDERS = {
     ),
     "endpoint as the address": (
         "{base_url: 'https://p/v1/chat/completions'}",
-        "2: providers.p.base_url: "
-        "the address must be the base, such as https://host/v1, without the endpoint",
+        (
+            "2: providers.p.base_url: "
+            "the address must be the base, such as https://host/v1, without the endpoint"
+        ),
     ),
     "blank in the address": (
         "{base_url: 'https://p/v1 x'}",
@@ -320,18 +384,24 @@ PROVIDERS = {
     ),
     "preset without a key": (
         "{preset: groq}",
-        "2: providers.p: "
-        "there is no key; set GROQ_API_KEY, or write api_keys ([] if it needs none)",
+        (
+            "2: providers.p: "
+            "there is no key; set GROQ_API_KEY, or write api_keys ([] if it needs none)"
+        ),
     ),
     "only empty keys": (
         "{preset: groq, api_keys: ['${GROQ_API_KEY:-}', '${GROQ_API_KEY_2:-}']}",
-        "2: providers.p.api_keys: every key is empty (GROQ_API_KEY, GROQ_API_KEY_2); "
-        "set one of these variables, or write api_keys: [] if it needs no key",
+        (
+            "2: providers.p.api_keys: every key is empty (GROQ_API_KEY, GROQ_API_KEY_2); "
+            "set one of these variables, or write api_keys: [] if it needs no key"
+        ),
     ),
     "an empty key": (
         "{base_url: 'http://p/v1', api_keys: ['']}",
-        "2: providers.p.api_keys: every key is empty; "
-        "fill one in, or write api_keys: [] if it needs no key",
+        (
+            "2: providers.p.api_keys: every key is empty; "
+            "fill one in, or write api_keys: [] if it needs no key"
+        ),
     ),
     "one key twice": (
         "{base_url: 'http://p/v1', api_keys: [sk-alpha, sk-alpha]}",
@@ -343,8 +413,10 @@ PROVIDERS = {
     ),
     "key with another alphabet": (
         "{base_url: 'http://p/v1', api_keys: [sk-älpha]}",
-        "2: providers.p.api_keys[0]: the key contains white space, control characters or signs "
-        "outside ASCII, which cannot be sent in a header; copy it again",
+        (
+            "2: providers.p.api_keys[0]: the key contains white space, control characters or signs "
+            "outside ASCII, which cannot be sent in a header; copy it again"
+        ),
     ),
     "header with a line end": (
         '{base_url: "http://p/v1", headers: {x-a: "1\\nx-b: 2"}}',
@@ -368,8 +440,10 @@ PROVIDERS = {
     ),
     "proxy of another kind": (
         "{base_url: 'http://p/v1', proxy: 'me:hunter22@host'}",
-        "2: providers.p.proxy: the address must begin with http://, https://, "
-        "as in http://user:password@host:3128",
+        (
+            "2: providers.p.proxy: the address must begin with http://, https://, "
+            "as in http://user:password@host:3128"
+        ),
     ),
     "no such file": (
         "{base_url: 'http://p/v1', ca_file: nowhere.pem}",
@@ -410,8 +484,10 @@ def test_nothing_at_all_is_two_mistakes() -> None:
     with pytest.raises(SettingsError) as caught:
         Settings()
     assert caught.value.problems == [
-        "chains: there are none; "
-        "write at least one, such as default: [groq/llama-3.3-70b-versatile]",
+        (
+            "chains: there are none; "
+            "write at least one, such as default: [groq/llama-3.3-70b-versatile]"
+        ),
         "providers: there are none; write at least one, such as groq: {preset: groq}",
     ]
 

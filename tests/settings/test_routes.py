@@ -7,6 +7,7 @@ import pytest
 
 from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.routing.chain import Step
+from stepwell.secrets import Secret
 from stepwell.settings import ClientKey, Settings
 
 PER_MODEL = Limit(Metric.REQUESTS, 10, 60.0)
@@ -60,10 +61,9 @@ def test_a_model_may_hold_slashes_and_colons() -> None:
 
 
 def test_a_step_takes_from_its_provider_what_it_does_not_say() -> None:
-    """Timeout, context and capabilities come from the provider, the timeout else from
-    `timeouts`."""
+    """The provider's values hold, and `timeouts` where the provider says nothing either."""
     two, local = _steps(_settings({"default": ["two/m", "local/m"]}, timeouts={"attempt": 33}))
-    assert (two.timeout, two.context, two.capabilities) == (9.0, 8000, {"tools"})
+    assert (two.timeout, two.context, two.capabilities) == (9.0, 8000, frozenset({"tools"}))
     assert (local.timeout, local.context, local.capabilities) == (33.0, None, frozenset())
     assert (two.prefill, two.usage, local.prefill, local.usage) == (False, True, True, False)
     assert two.targets[0].limits == (PER_MODEL, PER_ACCOUNT)
@@ -86,7 +86,7 @@ def test_what_a_step_says_beats_its_provider() -> None:
     }
     (step,) = _steps(_settings({"default": [said]}))
     assert (step.timeout, step.paid, step.params) == (1.0, True, {"temperature": 0})
-    assert (step.context, step.capabilities, step.prefill) == (1000, {"vision"}, True)
+    assert (step.context, step.capabilities, step.prefill) == (1000, frozenset({"vision"}), True)
     assert step.targets[0].limits == (Limit(Metric.REQUESTS, 5, 1.0), PER_ACCOUNT)
     assert step.targets[0].concurrency == 1
 
@@ -181,6 +181,6 @@ def test_a_restricted_key_pins_only_by_its_own_right(
 
 def test_clients_keys_have_names() -> None:
     """By position where none is given, so that records can tell them apart."""
-    keys = ["sk-first", {"name": "ci", "key": "sk-second"}, "", ClientKey(key="sk-fourth")]
+    keys = ["sk-first", {"name": "ci", "key": "sk-second"}, "", ClientKey(key=Secret("sk-fourth"))]
     settings = _settings({"default": ["local/m"]}, api_keys=keys)
     assert [key.name for key in settings.api_keys] == ["key-1", "ci", "key-4"]

@@ -166,13 +166,14 @@ def test_a_log_message_and_its_arguments_are_redacted(
     assert lines.text.splitlines()[:3] == ["refused ***"] * 3
 
 
+def _fail_because_of(text: str) -> None:
+    raise RuntimeError("outer") from ValueError(text)
+
+
 def test_a_logged_traceback_is_redacted(logger: logging.Logger, lines: _Lines) -> None:
     """The exception, what caused it, and the stack are text like any other."""
     try:
-        try:
-            raise ValueError(CANARY)
-        except ValueError as error:
-            raise RuntimeError("outer") from error
+        _fail_because_of(CANARY)
     except RuntimeError:
         logger.exception("failed", stack_info=True)
     assert CANARY not in lines.text
@@ -191,8 +192,8 @@ def test_a_logs_extras_are_redacted(logger: logging.Logger, lines: _Lines) -> No
 def test_a_clean_log_record_passes_as_it_is(logger: logging.Logger, lines: _Lines) -> None:
     """Handlers that group by message or render exceptions themselves still can."""
     try:
-        raise ValueError("plain")
-    except ValueError:
+        _fail_because_of("plain")
+    except RuntimeError:
         logger.exception("served %s in %d ms", "groq", 5)
         (record,) = lines.records
         assert (record.msg, record.args) == ("served %s in %d ms", ("groq", 5))

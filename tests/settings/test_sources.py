@@ -66,8 +66,7 @@ def test_the_designs_example_is_read(load: Load, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_examples_values_are_the_defaults(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the documentation shows under queue, streams, timeouts and state holds without a
-    file."""
+    """What the documentation shows as defaults holds without a file."""
     monkeypatch.setenv("STEPWELL_API_KEY", "sk-client")
     monkeypatch.setenv("GROQ_API_KEY", "gsk-one")
     shown, bare = load(EXAMPLE), Settings(**GOOD)
@@ -125,8 +124,10 @@ def test_variables_may_add_what_the_file_lacks(load: Load, monkeypatch: pytest.M
         (
             "STEPWELL_QUEUE__MAX_WAIT",
             "soon",
-            "STEPWELL_QUEUE__MAX_WAIT: queue.max_wait: "
-            "this is not a duration; write it like 5s, 250ms or 1m30s",
+            (
+                "STEPWELL_QUEUE__MAX_WAIT: queue.max_wait: "
+                "this is not a duration; write it like 5s, 250ms or 1m30s"
+            ),
         ),
         (
             "STEPWELL_QUEU__MAX_WAIT",
@@ -136,8 +137,10 @@ def test_variables_may_add_what_the_file_lacks(load: Load, monkeypatch: pytest.M
         (
             "STEPWELL_CHAINS__DEFAULT__FREE_ONLY",
             "true",
-            "STEPWELL_CHAINS__DEFAULT__FREE_ONLY: chains.default: "
-            "this is no mapping; override it as a whole, with JSON",
+            (
+                "STEPWELL_CHAINS__DEFAULT__FREE_ONLY: chains.default: "
+                "this is no mapping; override it as a whole, with JSON"
+            ),
         ),
         (
             "STEPWELL_API_KEYS",
@@ -175,8 +178,7 @@ def test_a_wrong_override_is_told_by_its_variable(
 def test_other_stepwell_variables_are_left_alone(
     load: Load, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Reserved names, and those that Kubernetes sets for a service, are no overrides and no
-    errors."""
+    """Reserved names, and those that Kubernetes sets for a service, are no overrides."""
     monkeypatch.setenv(name, "something")
     assert load(SMALL) == load(SMALL)
 
@@ -220,8 +222,10 @@ def test_an_empty_environment_says_which_variables_would_do() -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment()
     assert caught.value.problems == [
-        "no provider is configured; write stepwell.yaml, or set one of CEREBRAS_API_KEY, "
-        "GROQ_API_KEY, MISTRAL_API_KEY, GEMINI_API_KEY, OPENROUTER_API_KEY"
+        (
+            "no provider is configured; write stepwell.yaml, or set one of CEREBRAS_API_KEY, "
+            "GROQ_API_KEY, MISTRAL_API_KEY, GEMINI_API_KEY, OPENROUTER_API_KEY"
+        )
     ]
 
 
@@ -241,7 +245,7 @@ def test_settings_are_discovered_by_variable_then_file_then_environment(
 
 def test_code_may_hand_in_parts() -> None:
     """A part that is made already is taken as it is."""
-    assert Settings(**GOOD, queue=QueueSettings(max_wait="5s")).queue.max_wait == 5.0
+    assert Settings(**GOOD, queue=QueueSettings(max_wait=5)).queue.max_wait == 5.0
 
 
 def test_settings_do_not_change() -> None:

@@ -1041,3 +1041,9 @@ async def test_httpx_can_use_it_as_a_transport(serve: Serve) -> None:
     async with httpx.AsyncClient(transport=AiohttpTransport()) as client:
         response = await client.post(server.url, json={"a": 1})
     assert response.text == "ok"
+
+
+def test_a_body_is_not_decoded() -> None:
+    """What aiohttp may ask of a body for its own logs is refused."""
+    with pytest.raises(TypeError, match="not read back"):
+        engine._Upload(b"secret", None).decode()

@@ -10,6 +10,8 @@ A reading that arrives while another one lives
 1. lowers the room at once, whoever sent it, because being too careful costs little;
 2. raises it only if nothing older is in flight and its own call is not older than the living
    reading's: otherwise it may show the counter as it was before calls we already know of.
+
+Nor may a reading that only lowers bring an empty counter's reset forward.
 """
 
 from math import floor, inf
@@ -66,16 +68,16 @@ class Meter:
         assert reading.remaining is not None
         remaining = max(0, reading.remaining)
         debits = self._traffic.uncounted(call)
-        if self.is_live(now):
-            lowers = remaining - debits < self._balance(now)
-            may_raise = call >= self._own and not self._traffic.has_older(call)
-            if not (lowers or may_raise):
-                return
+        balance = self._balance(now) if self.is_live(now) else inf
+        may_raise = call >= self._own and not self._traffic.has_older(call)
+        if remaining - debits >= balance and not may_raise:
+            return
+        told = self.expires if balance <= 0 and not may_raise else -inf
+        lifetime = _lifetime(reading)
         self._reading, self._remaining, self._debits = reading, remaining, debits
         self._own, self._read_at = call, now
-        lifetime = _lifetime(reading)
         self._pace = _pace(reading, remaining, lifetime)
-        self.expires = now + lifetime
+        self.expires = max(told, now + lifetime)
 
     def debit(self, amount: int) -> None:
         """Take `amount` for a new reservation."""
