@@ -6,6 +6,7 @@ AllProvidersExhausted; a cancellation at any await leaves nothing reserved and n
 
 import random
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
@@ -13,7 +14,7 @@ from stepwell.chat import ChatRequest
 from stepwell.clock import Clock, Deadline
 from stepwell.errors import AllProvidersExhausted, RequestRejected, StreamBroken
 from stepwell.providers.dialects import BodyError, error_of
-from stepwell.quota.ledger import Ended, Exhausted, Ledger, Reservable, Reservation, Wait
+from stepwell.quota.ledger import Block, Ended, Exhausted, Ledger, Reservable, Reservation, Wait
 from stepwell.routing.chain import Step
 from stepwell.routing.size import Sizes
 from stepwell.routing.trail import Attempt, Trail
@@ -27,6 +28,9 @@ from stepwell.waiting import WaitingRoom
 # Before the second pass: long enough for a connection or a worker to come back, short beside any
 # model's answer, and never the same for requests that failed together.
 SECOND_PASS_PAUSE: Final = (0.1, 0.5)
+
+# The trail's words are a sentence or two for people, not a page.
+LONGEST_WORDS: Final = 200
 
 # A 503 without a known reset still says when to try again; less than a second is a hammer.
 LEAST_RETRY_AFTER: Final = 1.0
@@ -43,6 +47,8 @@ class Call:
         arrived: Monotonic time of its arrival.
         trail: What has been tried.
         doing: What it waits for now, for the comments that keep a connection alive.
+        splice: What makes its answer part of a stream that broke; None if it is no continuation.
+        origin: The client's request, if this is a continuation.
     """
 
     request: ChatRequest
@@ -50,6 +56,8 @@ class Call:
     arrived: float
     trail: Trail = field(default_factory=Trail)
     doing: str = "quota"
+    splice: Splice | None = None
+    origin: ChatRequest | None = None
 
 
 class Answer:
@@ -89,8 +97,10 @@ class Answer:
         """
         assert self._stream is not None
         relay = self._stream.relay
-        async for piece in relay.pieces():
-            yield piece
+        # A generator left behind is closed by a task of the event loop's, at some later time.
+        async with aclosing(relay.pieces()) as pieces:
+            async for piece in pieces:
+                yield piece
         if not relay.broken:
             self._settle(Outcome.ANSWER)
             if not relay.is_done:
@@ -98,8 +108,9 @@ class Answer:
             return
         self._settle(Outcome.BROKEN)
         await self._stream.response.aclose()
-        async for piece in self._dispatcher.go_on(self._call, self._move, relay):
-            yield piece
+        async with aclosing(self._dispatcher.go_on(self._call, self._move, relay)) as more:
+            async for piece in more:
+                yield piece
 
     async def drain(self) -> None:
         """After the last piece was sent: let the upstream end, so that its connection is kept."""
@@ -170,7 +181,7 @@ class Dispatcher:
             held = waterfall.best_so_far()
             end = GiveUp(None) if held is None else Deliver(held)
         if isinstance(end, GiveUp):
-            raise self._exhausted(call, end.exhausted)
+            raise await self._exhausted(call, end.exhausted)
         move, reply = end.reply
         if reply.verdict.rule.ended is Ended.SUCCESS or reply.verdict.outcome is Outcome.EMPTY:
             return Answer(self, call, move, reply)
@@ -232,7 +243,7 @@ class Dispatcher:
 
     def _record(self, call: Call, move: Send, reply: Reply, seconds: float) -> None:
         verdict = reply.verdict
-        words = self._redact(verdict.hint.words or reply.detail)
+        words = self._words(reply)
         is_open = reply.stream is not None and verdict.outcome is Outcome.ANSWER
         if not is_open:
             report = verdict.report(reply.tokens, words)
@@ -254,28 +265,47 @@ class Dispatcher:
         for observe in self._observers:
             observe(attempt)
 
+    def _words(self, reply: Reply) -> str:
+        """Return the provider's words, redacted before they are cut: half a key is not found."""
+        said = error_of(reply.error)
+        words = said.message if said is not None and said.message else reply.detail
+        return " ".join(self._redact(words).split())[:LONGEST_WORDS]
+
     async def go_on(self, call: Call, broken: Send, relay: Relay) -> AsyncGenerator[bytes, None]:
         """Let another model go on where a stream broke, if that can be done honestly.
 
+        Where a continuation breaks as well, the next one goes on inside of it, and the outermost
+        splices them all.
+
         Raises:
-            StreamBroken: It can't, or that one broke too.
+            StreamBroken: It can't, or all that could have broken too.
         """
-        text = relay.text() if self._resume and relay.kept else ""
-        steps = _prefilled(call.steps, broken) if text else []
+        splice = call.splice or Splice(relay.kept or (), relay.text())
+        can = self._resume and relay.kept is not None and splice.text
+        steps = _prefilled(call.steps, broken) if can else []
         if not steps:
             raise self._broken(relay)
-        request = call.request.continued(text, relay.events)
-        onward = Call(request, steps, self._clock.monotonic(), call.trail)
+        splice.resume(prompt=call.request.prompt_tokens, completion=relay.events)
         try:
-            answer = await self.descend(onward)
+            answer = await self.descend(self._onward(call, steps, splice))
         except (AllProvidersExhausted, RequestRejected) as error:
             raise self._broken(relay) from error
-        splice = Splice(relay.kept or [], text, used=(call.request.prompt_tokens, relay.events))
-        async with answer:
-            yield f": resumed by {answer.step.name}\n\n".encode()
-            async for piece in answer.pieces():
-                if spliced := splice.feed(piece):
+        async with answer, aclosing(answer.pieces()) as pieces:
+            yield f": resumed by {answer.step.name}\n\n".encode("ascii", "replace")
+            async for piece in pieces:
+                if spliced := piece if call.splice else splice.feed(piece):
                     yield spliced
+
+    def _onward(self, call: Call, steps: Sequence[Step], splice: Splice) -> Call:
+        origin = call.origin or call.request
+        return Call(
+            origin.continued(splice.text, splice.spent),
+            steps,
+            self._clock.monotonic(),
+            call.trail,
+            splice=splice,
+            origin=origin,
+        )
 
     def _broken(self, relay: Relay) -> StreamBroken:
         error = error_of(relay.error)
@@ -293,17 +323,35 @@ class Dispatcher:
         }
         return RequestRejected(reply.status or 400, error, call.trail)
 
-    def _exhausted(self, call: Call, last: Exhausted | None) -> AllProvidersExhausted:
-        wait = UNKNOWN_RETRY_AFTER
-        if last is not None:
-            call.trail.blocks = last.blocks
-            if last.until is not None:
-                wait = last.until - self._clock.monotonic()
+    async def _exhausted(self, call: Call, last: Exhausted | None) -> AllProvidersExhausted:
+        blocks = await self._blocks(call, last)
+        call.trail.blocks = tuple(blocks.values())
         return AllProvidersExhausted(
             "No provider of the chain can serve this request now.",
             trail=call.trail,
-            retry_after=max(LEAST_RETRY_AFTER, wait),
+            retry_after=max(LEAST_RETRY_AFTER, self._soonest(call, blocks)),
         )
+
+    async def _blocks(self, call: Call, last: Exhausted | None) -> dict[str, Block]:
+        """Return what stands in the way of each target, those just tried included."""
+        statuses = await self.ledger.snapshot()
+        found = {status.key: status.block for status in statuses if status.block is not None}
+        found |= {block.key: block for block in (last.blocks if last else ())}
+        keys = [target.key for step in call.steps for target in step.targets]
+        return {key: found[key] for key in keys if key in found}
+
+    def _soonest(self, call: Call, blocks: Mapping[str, Block]) -> float:
+        """Return the seconds until some target may serve; a guess where nobody can tell."""
+        now = self._clock.monotonic()
+        ends = [block.until for block in blocks.values()]
+        waits = [end - now for end in ends if end is not None]
+        # After an accident, and behind a block that only an event ends. A target for which the
+        # request is too large is open too, but not for this request.
+        fitting = self._sizes.fitting(call.steps, call.request.tokens)
+        is_open = any(target.key not in blocks for step in fitting for target in step.targets)
+        if is_open or None in ends or not waits:
+            waits.append(UNKNOWN_RETRY_AFTER)
+        return min(waits)
 
 
 def _prefilled(steps: Sequence[Step], broken: Send) -> list[Step]:

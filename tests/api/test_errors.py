@@ -12,8 +12,6 @@ from starlette.applications import Starlette
 from starlette.types import Message
 
 from stepwell import create_app
-from stepwell.ledgers.memory import MemoryLedger
-from stepwell.quota.ledger import Report, Reservation
 from stepwell.testing import Failure, FakeClock, Fleet, SimProvider, open_stream
 
 KEY = "sk-client-1"
@@ -43,7 +41,7 @@ def app(fleet: Fleet, alpha: SimProvider) -> Starlette:
 
 
 def make_app(fleet: Fleet, *, more: dict[str, Any] | None = None, **parts: Any) -> Starlette:
-    settings = fleet.settings(api_keys=[KEY], **(more or {}))
+    settings = {**fleet.settings(api_keys=[KEY]), **(more or {})}
     return create_app(settings, **{"transport": fleet.transport(), "clock": fleet.clock, **parts})
 
 
@@ -433,10 +431,11 @@ class BrokenTransport(httpx.AsyncBaseTransport):
         raise LookupError(f"no route with {request.headers['authorization']}")
 
 
-class BrokenLedger(MemoryLedger):
-    """Fails at the end of a call."""
+class BrokenStream(httpx.AsyncByteStream):
+    """One event with content, and then an exception that no transport should raise."""
 
-    def settle(self, reservation: Reservation, report: Report) -> None:
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b'data: {"choices":[{"index":0,"delta":{"content":"Well"},"finish_reason":null}]}\n\n'
         raise LookupError(f"lost {CANARY}")
 
 
@@ -472,11 +471,15 @@ async def test_an_unexpected_exception_in_a_stream_is_an_event_in_it(
     fleet: Fleet, alpha: SimProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After the first byte there is no second answer, but SDKs raise on an error event."""
-    app = make_app(fleet, ledger=BrokenLedger(fleet.clock))
-    async with connect(app) as client:
+    head = {"content-type": "text/event-stream"}
+    transport = httpx.MockTransport(
+        lambda _: httpx.Response(200, headers=head, stream=BrokenStream())
+    )
+    async with connect(make_app(fleet, transport=transport)) as client:
         response = await client.post(CHAT, json={"messages": MESSAGES, "stream": True})
     assert response.status_code == 200
     events = response.text.strip().split("\n\n")
+    assert "Well" in events[0]
     assert json.loads(events[-1].removeprefix("data: "))["error"]["code"] == "internal_error"
     assert "[DONE]" not in response.text
     assert "LookupError" in caplog.text

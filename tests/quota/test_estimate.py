@@ -44,3 +44,11 @@ def test_base64_inside_prose_is_text() -> None:
 def test_torn_bodies_are_estimated_all_the_same(body: bytes) -> None:
     """An estimate never raises, and never falls below nothing."""
     assert estimate_tokens(body, 0) >= 0
+
+
+def test_a_body_made_of_marks_is_given_up_on() -> None:
+    """After a thousand pictures the rest is weighed as text, so that no body holds up the others."""
+    url = b'"data:image/png;base64,AAAA",'
+    few, many = (estimate_tokens(url * number, 0) for number in (1000, 2000))
+    assert few > 1000 * IMAGE
+    assert many - few == 1000 * len(url) // 4

@@ -67,6 +67,7 @@ UNREADABLE = {
         'pins: "\\q"\n',
         "stepwell.yaml:1: unknown escape after '\\'; use single quotes to keep backslashes",
     ),
+    "another YAML": ("%YAML 9.9\n---\npins: any\n", "stepwell.yaml:1: this is not valid YAML"),
     "control characters": ("pins: \x07\n", "stepwell.yaml: the file contains control characters"),
     "not UTF-8": (
         b"pins: any\napi_keys: [\xff]\n",

@@ -11,6 +11,7 @@ import pytest
 from stepwell.errors import SettingsError
 from stepwell.secrets import Redactor
 from stepwell.settings import Settings
+from stepwell.settings.tree import tree_of
 
 CANARIES = {
     "client": "sk-client-canary",
@@ -89,6 +90,19 @@ def test_ordinary_header_and_query_values_are_no_secrets() -> None:
     """A title redacted from every line would only spoil the log."""
     revealed = {secret.reveal() for secret in Settings.from_dict(_data()).secrets()}
     assert not {"Mine", "2026-01-01", "me"} & revealed
+
+
+def test_settings_without_secrets_have_none() -> None:
+    """A keyless provider and the default stores give the redactor nothing to look for."""
+    bare = Settings(providers={"p": {"base_url": "http://p"}}, chains={"default": ["p/m"]})
+    assert bare.secrets() == []
+
+
+def test_the_tree_that_settings_are_read_into_shows_no_secret() -> None:
+    """Tracebacks with local variables print it."""
+    tree = tree_of(_data())
+    assert "canary" not in repr([*tree.walk()])
+    assert repr(tree.at(("api_keys", 0))) == "Value(api_keys[0] at code)"
 
 
 # Where a canary stands by mistake, so that something is wrong with it or near it.

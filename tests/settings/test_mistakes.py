@@ -268,10 +268,12 @@ FILES = {
         ],
     ),
     "steps of chains that include wrong ones": (
-        "chains:\n  default: {free_only: true, steps: [{chain: none}, {chain: both}]}\n"
-        "  both: [grok/m]\n",
+        (
+            "chains:\n  default: {free_only: true, steps: [{chain: none}, {chain: both}]}\n"
+            "  both: [grok/m]\n"
+        ),
         [
-            "2: chains.default.steps[0].chain: unknown chain 'none'; did you mean 'both'?",
+            "2: chains.default.steps[0].chain: unknown chain 'none'; known: default, both",
             "3: chains.both[0]: unknown provider 'grok'; did you mean 'groq'?",
         ],
     ),
@@ -314,6 +316,19 @@ FILES = {
                 "ASCII, which cannot be sent in a header; copy it again"
             )
         ],
+    ),
+    "named key with a blank": (
+        "chains: {fast: [groq/m]}\napi_keys: [{name: ci, key: 'sk client'}]\n",
+        [
+            (
+                "2: api_keys[0].key: the key contains white space, control characters or signs "
+                "outside ASCII, which cannot be sent in a header; copy it again"
+            )
+        ],
+    ),
+    "key with a nameless name": (
+        "chains: {fast: [groq/m]}\napi_keys: [{name: ' ', key: sk-client}]\n",
+        ["2: api_keys[0].name: this is not a name: it is empty or contains control characters"],
     ),
     "only empty keys": (
         "chains: {fast: [groq/m]}\napi_keys: ['${STEPWELL_API_KEY:-}']\n",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stepwell.errors import SettingsError
+from stepwell.quota.limit import Limit, Metric
 from stepwell.settings import QueueSettings, Settings
 
 Load = Callable[..., Settings]
@@ -147,6 +148,11 @@ def test_variables_may_add_what_the_file_lacks(load: Load, monkeypatch: pytest.M
             '["sk-one"',
             "STEPWELL_API_KEYS: api_keys: this is not valid JSON",
         ),
+        (
+            "STEPWELL_PINS",
+            "canary",
+            "STEPWELL_PINS: pins: this value is none of chain, any",
+        ),
         ("STEPWELL_API_KEYS", "sk-one", "STEPWELL_API_KEYS: api_keys: this must be a list"),
         (
             "STEPWELL_CHAINS__DEFAULT",
@@ -262,6 +268,22 @@ def test_settings_do_not_change() -> None:
 def test_sizes_are_powers_of_1024(written: object, size: int) -> None:
     """KB and KiB mean the same."""
     assert Settings(**GOOD, limits={"max_body": written}).limits.max_body == size
+
+
+def test_a_key_may_travel_in_a_header_of_its_own(tmp_path: Path) -> None:
+    """Names of headers have no case; a file of certificates must exist."""
+    (tmp_path / "ca.pem").touch()
+    provider = {"base_url": "http://p/v1", "auth": "X-Api-Key", "ca_file": "ca.pem"}
+    made = Settings(providers={"p": provider}, chains={"c": ["p/m"]}).providers["p"]
+    assert (made.auth, made.ca_file) == ("x-api-key", "ca.pem")
+
+
+def test_code_may_hand_in_limits() -> None:
+    """A Limit is taken as it is."""
+    limit = Limit(Metric.TOKENS, 5, 1.0)
+    provider = {"base_url": "http://p/v1", "limits": [limit]}
+    made = Settings(providers={"p": provider}, chains={"c": ["p/m"]})
+    assert made.providers["p"].limits == (limit,)
 
 
 def test_dialects_and_their_aliases_are_accepted() -> None:

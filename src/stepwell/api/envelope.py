@@ -53,8 +53,8 @@ def error_headers(error: StepwellError) -> Headers:
     if isinstance(error, AllProvidersExhausted):
         # Never prettified: the SDKs wait exactly this long, and give up by themselves if it is long.
         headers = [
-            (b"retry-after", b"%d" % math.ceil(error.retry_after)),
-            (b"retry-after-ms", b"%d" % math.ceil(error.retry_after * 1000)),
+            (b"retry-after", b"%d" % _ceil(error.retry_after)),
+            (b"retry-after-ms", b"%d" % _ceil(error.retry_after * 1000)),
         ]
     if isinstance(error, ShuttingDown):
         headers = [(b"retry-after", b"1")]
@@ -63,6 +63,11 @@ def error_headers(error: StepwellError) -> Headers:
     if isinstance(error, AllProvidersExhausted | RequestRejected):
         headers += trail_headers(error.trail)
     return headers
+
+
+def _ceil(number: float) -> int:
+    """Round up, but not for the 1e-13 by which differences of clock readings miss."""
+    return math.ceil(round(number, 6))
 
 
 def trail_headers(trail: Trail) -> Headers:

@@ -1,11 +1,12 @@
 """What the commands share: where they print, how they complain, and a few words for the eye."""
 
+import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final, Never
+from typing import Annotated, Any, Final, Never
 
 import typer
 from rich.console import Console
@@ -109,3 +110,8 @@ def curl_line(address: str, *, model: str, keys: bool) -> str:
         f"curl -i {address}/v1/chat/completions{key}"
         f" -H 'Content-Type: application/json' -d '{body}'"
     )
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print one JSON document for scripts."""
+    print(json.dumps(document, indent=2))

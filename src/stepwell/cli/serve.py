@@ -6,7 +6,6 @@ import logging
 import socket
 from collections.abc import Iterator
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -82,9 +81,7 @@ def serve(
     listener = _listener(host, port, settings)
     address = _address(host, listener)
     gateway: Gateway = app.state.gateway
-    server = GatewayServer(
-        app, gateway, grace=grace, announce=lambda: _announce(address, gateway)
-    )
+    server = GatewayServer(app, gateway, grace=grace, announce=lambda: _announce(address, gateway))
     server.run(sockets=[listener])
 
 
@@ -97,14 +94,18 @@ def _listener(host: str, port: int, settings: Settings) -> socket.socket:
         listener = listen(host, port)
     except OSError as error:
         fail(f"stepwell: cannot listen on {host}:{port}: {_reason(error)}", FAILED)
-    if settings.api_keys or ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
-        return listener
-    listener.close()
-    fail(
-        f"stepwell: {host} can be reached by others, and no key is configured: "
-        "set api_keys (or STEPWELL_API_KEY), or stay on --host 127.0.0.1",
-        WRONG_SETTINGS,
-    )
+    if not settings.api_keys and not _bound(listener).is_loopback:
+        listener.close()
+        fail(
+            f"stepwell: {host} can be reached by others, and no key is configured: "
+            "set api_keys (or STEPWELL_API_KEY), or stay on --host 127.0.0.1",
+            WRONG_SETTINGS,
+        )
+    return listener
+
+
+def _bound(listener: socket.socket) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(listener.getsockname()[0])
 
 
 def _reason(error: OSError) -> str:
@@ -126,8 +127,7 @@ def _set_up_logging(level: LogLevel, settings: Settings) -> None:
 
 def _address(host: str, listener: socket.socket) -> str:
     """Return a URL by which this machine reaches the server."""
-    bound = ipaddress.ip_address(listener.getsockname()[0])
-    name = HOST if bound.is_unspecified else host
+    name = HOST if _bound(listener).is_unspecified else host
     return f"http://{f'[{name}]' if ':' in name else name}:{listener.getsockname()[1]}"
 
 

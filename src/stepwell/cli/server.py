@@ -117,6 +117,4 @@ def listen(host: str, port: int) -> socket.socket:
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
     both = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server(
-        address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both
-    )
+    return socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)

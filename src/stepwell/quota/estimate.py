@@ -22,6 +22,8 @@ _MARK: Final = b";base64,"
 _START: Final = b'"data:'
 # A data URL names its media type between start and mark.
 _LONGEST_TYPE: Final = 128
+# Nobody sends so many pictures; a body made of marks must not hold up everyone else.
+_MOST_MARKS: Final = 1000
 
 
 def estimate_tokens(prompt: bytes | int, max_tokens: int | None = None) -> int:
@@ -40,7 +42,10 @@ def estimate_tokens(prompt: bytes | int, max_tokens: int | None = None) -> int:
 def _weigh(prompt: bytes) -> tuple[int, int]:
     """Return the bytes outside base64 data URLs, and how many of these there are."""
     size, images, position = len(prompt), 0, 0
-    while (mark := prompt.find(_MARK, position)) >= 0:
+    for _ in range(_MOST_MARKS):
+        mark = prompt.find(_MARK, position)
+        if mark < 0:
+            break
         position = payload = mark + len(_MARK)
         if _opens_url(prompt, mark):
             end = prompt.find(b'"', payload)

@@ -176,7 +176,10 @@ def _checked(written: Value, problems: Problems) -> Shape:
             if first:  # what follows in later rounds are consequences
                 explain(error, left, written, problems)
             first = False
-            left = left.without(blamed(error, left))
+            wrong = blamed(error, left)
+            if left in wrong:  # nothing would be left to look at
+                raise SettingsError(problems.lines(written)) from None
+            left = left.without(wrong)
     check(shape, left, written, problems)
     if problems:
         raise SettingsError(problems.lines(written))

@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from types import UnionType
-from typing import Any, Final, Union, get_args, get_origin
+from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -100,14 +99,7 @@ def _model_at(location: Location) -> type[Part] | None:
     for part in location:
         if isinstance(here, type) and issubclass(here, BaseModel):
             field = here.model_fields.get(str(part))
-            here = _inner(field.annotation) if field else None
-        else:
-            here = _inner(get_args(here)[-1 if get_origin(here) is dict else 0]) if here else None
+            here = field.annotation if field else None
+        elif here is not None:
+            here = get_args(here)[-1 if get_origin(here) is dict else 0]
     return here if isinstance(here, type) and issubclass(here, Part) else None
-
-
-def _inner(annotation: Any) -> Any:
-    """Return the type beside None."""
-    if get_origin(annotation) in {Union, UnionType}:
-        return next(kind for kind in get_args(annotation) if kind is not type(None))
-    return annotation

@@ -25,6 +25,16 @@ MAX_REFUSAL: Final = 256 * 1024
 # Answers with several long choices and base64 audio stay well below; more is no chat completion.
 MAX_ANSWER: Final = 64 * 1024 * 1024
 
+# Raised before the provider could have taken the request, so that its quota is untouched.
+_NOT_SENT: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.LocalProtocolError,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+
 
 @dataclass(slots=True)
 class Reply:
@@ -131,7 +141,7 @@ class Endpoint:
                 return await self._call(request, step, patience, observe)
         except TimeoutError:
             return _unreachable("timeout")
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        except _NOT_SENT as error:
             return _unreachable(_name(error), was_sent=False)
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             return _unreachable(_name(error))
@@ -172,7 +182,7 @@ class Endpoint:
         error = _decode_or_text(body)
         hint = self._hint(response, error)
         verdict = Verdict(outcome_of(response.status_code, hint.about), hint)
-        return Reply(verdict, response.status_code, error=error)
+        return Reply(verdict, response.status_code, error=error, tokens=0)
 
     async def _whole(self, response: httpx.Response, request: ChatRequest) -> Reply:
         """Judge a 2xx that came as one body: a completion, or an error in disguise."""
@@ -214,7 +224,7 @@ class Endpoint:
 
     def _inner_error(self, response: httpx.Response, error: Any, status: int) -> Reply:
         hint = self._hint(response, error, status)
-        return Reply(Verdict(outcome_of(status, hint.about), hint), status, error=error)
+        return Reply(Verdict(outcome_of(status, hint.about), hint), status, error=error, tokens=0)
 
     def _hint(self, response: httpx.Response, body: Any, status: int | None = None) -> Hint:
         code = response.status_code if status is None else status

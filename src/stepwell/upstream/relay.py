@@ -29,7 +29,8 @@ DONE: Final = b"data: [DONE]\n\n"
 
 # Inside a JSON string these quotes would be escaped, so that text that speaks of errors never matches.
 _MARKERS: Final = re.compile(
-    rb'"(?:error|usage|base_resp)"\s*:\s*[^n\s]|"finish_reason"\s*:\s*"|\[DONE\]'
+    rb'"(?:error|usage|base_resp)"\s*:\s*[^n\s]|"finish_reason"\s*:\s*"|"object"\s*:\s*"error"'
+    rb"|\[DONE\]"
 )
 
 
@@ -110,7 +111,9 @@ class Relay:
                     idle.extend()
         except TimeoutError:
             self.broken = "stalled"
-        if not (self.broken or self._is_finished):
+        if self._is_finished:
+            self.broken = ""  # the answer is whole, whatever became of the connection after it
+        elif not self.broken:
             self.broken = "truncated"
 
     async def drain(self) -> None:

@@ -67,17 +67,34 @@ class Overlap:
 class Splice:
     """Turns a continuation's events into more events of the first stream.
 
+    It goes through as many continuations as it takes; `resume` comes before each.
+
     Args:
-        sent: The events that the client has.
+        sent: The events of the first stream that the client has.
         text: Their text.
-        used: Prompt and completion tokens of the first call.
+
+    Attributes:
+        spent: Completion tokens of all calls that broke.
     """
 
-    def __init__(self, sent: Sequence[bytes], text: str, *, used: tuple[int, int]) -> None:
+    def __init__(self, sent: Sequence[bytes], text: str) -> None:
         self._identity = _identity(sent)
+        self._said = [text]
         self._overlap = Overlap(text)
-        self._used = used
+        self._prompt = 0
+        self.spent = 0
         self._splitter = EventSplitter()
+
+    @property
+    def text(self) -> str:
+        """All text that the client has."""
+        return "".join(self._said)
+
+    def resume(self, *, prompt: int, completion: int) -> None:
+        """A call broke after so many tokens; what follows goes on after the text so far."""
+        self._prompt += prompt
+        self.spent += completion
+        self._overlap = Overlap(self.text)
 
     def feed(self, piece: bytes) -> bytes:
         """Return the events to send in place of `piece`, which holds whole events."""
@@ -101,16 +118,16 @@ class Splice:
         content = delta.get("content")
         if isinstance(content, str) or last:
             new = self._overlap.feed(content or "", last=last)
+            self._said.append(new)
             if new or isinstance(content, str):
                 delta["content"] = new
         choice["delta"] = delta
 
     def _summed(self, usage: Mapping[str, Any]) -> dict[str, Any]:
-        prompt, completion = self._used
         more = {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
+            "prompt_tokens": self._prompt,
+            "completion_tokens": self.spent,
+            "total_tokens": self._prompt + self.spent,
         }
         counted = {k: v + usage[k] for k, v in more.items() if isinstance(usage.get(k), int)}
         return {**usage, **counted}
