@@ -29,6 +29,9 @@ Interrupt = Callable[[StepwellError], object]
 
 USER_AGENT: Final = f"stepwell/{__version__}"
 
+# Seconds in which those whom a drain has ended are told so; who does not read by then will not.
+FAREWELL: Final = 1.0
+
 
 class Gateway:
     """The waterfall with all it needs; several may live in one process.
@@ -131,15 +134,21 @@ class Gateway:
         A stream that is ended so gets an error event. Idempotent: a second call waits as well.
         """
         self.is_draining = True
-        self._last_left.clear()
-        try:
-            async with Deadline(self.clock, grace):
-                while self._active:
-                    await self._last_left.wait()
-                    self._last_left.clear()
-        except TimeoutError:
+        if not await self._all_left(grace):
             for interrupt in list(self._active):
                 interrupt(ShuttingDown())
+            await self._all_left(FAREWELL)
+
+    async def _all_left(self, seconds: float) -> bool:
+        """Wait for the last request to end; False if it has not in so many seconds."""
+        try:
+            async with Deadline(self.clock, seconds):
+                while self._active:
+                    self._last_left.clear()
+                    await self._last_left.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def health(self) -> Mapping[str, str]:
         """Return each component's state, `ok` or one word; nothing about keys or reasons."""

@@ -353,14 +353,13 @@ async def test_of_a_key_given_twice_the_last_counts(
     assert alpha.calls[0].raw.count(b'"n"') == 1
 
 
-async def test_half_a_surrogate_pair_is_answered(fleet: Fleet, alpha: SimProvider) -> None:
-    """It is JSON, but no text: whatever happens to it, the client gets an envelope."""
-    app = make_app(fleet, more={"unknown_model": "reject"})
-    body = b'{"model":"\\ud800","messages":[{"role":"user","content":"hi"}]}'
-    async with connect(app) as client:
-        response = await post(client, body)
-    assert response.status_code in (400, 404)
-    assert error_of(response, response.status_code)["param"] == "model"
+@pytest.mark.parametrize("half", [b"\\ud83d", b"\\ude00"])
+async def test_half_a_surrogate_pair_is_a_400_with_its_place(
+    client: httpx.AsyncClient, half: bytes
+) -> None:
+    """An emoji cut in two, as JavaScript cuts them, is no text that a provider could read."""
+    body = b'{"messages":[{"role":"user","content":"so ' + half + b'"}],"temperature":1}'
+    assert "byte 4" in error_of(await post(client, body), 400)["message"]
 
 
 async def test_an_unknown_model_is_a_404_where_it_is_rejected(

@@ -203,7 +203,8 @@ FILES = {
         "chains: {default: [groq/m]}\nstate: {url: 'mysql://host'}\n",
         [
             (
-                "2: state.url: the address must begin with memory://, redis://, rediss://, valkey://, "
+                "2: state.url: the address must begin with memory://, redis://, rediss://, "
+                "valkey://, "
                 "valkeys://, unix://, as in redis://host:6379/0"
             )
         ],
@@ -241,7 +242,8 @@ FILES = {
         ),
         [
             (
-                "4: chains.default[1].concurrency: differs from the same step's in chains.default[0]; "
+                "4: chains.default[1].concurrency: differs from the same step's in "
+                "chains.default[0]; "
                 "write it once"
             )
         ],

@@ -18,7 +18,7 @@ def examples() -> dict[str, Callable[[], Awaitable[None]]]:
     namespace: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL):
         exec(compile(block, GUIDE.name, "exec"), namespace)
-    return {name: value for name, value in namespace.items() if inspect.iscoroutinefunction(value)}
+    return {name: value for name, value in namespace.items() if name.startswith("test_")}
 
 
 EXAMPLES = examples()

@@ -104,7 +104,8 @@ class Settings(Shape, BaseSettings):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Take what a file would hold from a mapping; `${NAME}` is not filled in."""
-        return cls(**data)
+        problems = Problems()
+        return cls(_read=(_layered(tree_of(data), problems), problems))
 
     @classmethod
     def from_environment(cls, **code: Any) -> Self:

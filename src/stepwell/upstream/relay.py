@@ -6,7 +6,7 @@ may carry an error, a finish or usage.
 """
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Final
 
 import httpx
@@ -96,7 +96,7 @@ class Relay:
             if size > MAX_HELD_BYTES or len(self._held) > MAX_HELD_EVENTS:
                 self.is_answer = True
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield whole events in the bytes that came, until the stream has ended or broken."""
         if self._held:
             held, self._held = self._held, []

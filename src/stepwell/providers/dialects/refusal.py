@@ -95,7 +95,12 @@ def _told_delay(reply: Reply, error: BodyError) -> float | None:
     delay = stated_delay(reply.headers, reply.now)
     if delay is None:
         delay = _field_delay(reply)
-    return stated_wait(error.message) if delay is None else delay
+    said = stated_wait(error.message)
+    if delay is None or said is None:
+        return said if delay is None else delay
+    # Retry-After has whole seconds, rounded up; the sentence beside it says the same exactly, and a
+    # target must not stay unused for the difference.
+    return said if said <= delay < said + 1.0 else delay
 
 
 def _field_delay(reply: Reply) -> float | None:
@@ -140,8 +145,11 @@ def _with_named(
 
 
 def _reading_of(named: Tripped, metric: Metric, wait: float | None) -> Reading:
-    reset = _whole_in(named) if named.refills else wait
-    return Reading(metric, named.window, named.limit, named.remaining, reset, refills=named.refills)
+    whole = _whole_in(named) if named.refills else None
+    # Of a window that is not named only the delay is known: until it has passed nothing fits.
+    reset = wait if whole is None else whole
+    refills = whole is not None
+    return Reading(metric, named.window, named.limit, named.remaining, reset, refills=refills)
 
 
 def _whole_in(named: Tripped) -> float | None:
