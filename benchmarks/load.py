@@ -41,7 +41,7 @@ def request(path: str, key: str, model: str, *, stream: bool) -> bytes:
 
 
 async def read_answer(reader: asyncio.StreamReader) -> float:
-    """Read one whole answer; return the time at which its body began."""
+    """Read one whole answer; return the time at which its text began."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     if not head.startswith(b"http/1.1 200"):
         raise SystemExit(f"unexpected answer: {head!r} {await reader.read(2000)!r}")
@@ -51,8 +51,9 @@ async def read_answer(reader: asyncio.StreamReader) -> float:
         return time.perf_counter()
     first = 0.0
     while size := int(await reader.readuntil(b"\r\n"), 16):
-        await reader.readexactly(size + 2)
-        first = first or time.perf_counter()
+        chunk = await reader.readexactly(size + 2)
+        if not first and b"word" in chunk:
+            first = time.perf_counter()
     await reader.readexactly(2)
     return first
 

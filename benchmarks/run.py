@@ -108,7 +108,7 @@ def load(port: int, model: str, kind: str, connections: int, requests: int) -> d
     output = subprocess.run(
         [sys.executable, *command, str(connections), str(requests)],
         check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,
     ).stdout
     return dict(json.loads(output))
 

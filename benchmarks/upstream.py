@@ -11,6 +11,7 @@ import asyncio
 import json
 import sys
 import time
+from typing import cast
 
 EVENTS = 50
 PACE = {b"paced": 0.010, b"slow": 1.0}
@@ -76,8 +77,7 @@ class Provider(asyncio.Protocol):
         self._answering: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
 
     def data_received(self, data: bytes) -> None:
         self._data += data

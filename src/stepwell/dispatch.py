@@ -309,8 +309,8 @@ class Dispatcher:
 
     def _broken(self, relay: Relay) -> StreamBroken:
         error = error_of(relay.error)
-        detail = f": {self._redact(error.message)}" if error and error.message else ""
-        return StreamBroken(f"The provider's stream broke off ({relay.broken}){detail}.")
+        detail = f": {self._redact(error.message)}" if error and error.message else "."
+        return StreamBroken(f"The provider's stream broke off ({relay.broken}){detail}")
 
     def _rejected(self, call: Call, reply: Reply) -> RequestRejected:
         said = error_of(reply.error) or BodyError()

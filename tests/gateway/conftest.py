@@ -1,6 +1,6 @@
 """The whole application on a fleet of simulated providers and a fake clock."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 
 from stepwell import create_app
 from stepwell.gateway import Gateway
+from stepwell.routing.trail import Attempt
 from stepwell.testing import FakeClock, Fleet, OpenStream, open_stream
 
 PATH = "/v1/chat/completions"
@@ -76,10 +77,16 @@ def serve(clock: FakeClock, fleet: Fleet) -> Serve:
     Its arguments are those of `Fleet.settings`; `providers` holds what to add to a provider's own.
     """
 
-    def serve(*, providers: dict[str, Any] | None = None, **settings: Any) -> Site:
+    def serve(
+        *,
+        providers: Mapping[str, Any] | None = None,
+        observers: Iterable[Callable[[Attempt], object]] = (),
+        **settings: Any,
+    ) -> Site:
         plain = fleet.settings(**settings)
         for name, more in (providers or {}).items():
             plain["providers"][name] |= more
-        return Site(create_app(plain, transport=fleet.transport(), clock=clock), clock)
+        app = create_app(plain, transport=fleet.transport(), clock=clock, observers=observers)
+        return Site(app, clock)
 
     return serve

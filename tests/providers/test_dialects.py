@@ -68,7 +68,7 @@ def test_an_error_inside_a_200_is_read_as_a_refusal(reply: MakeReply, name: str)
 @pytest.mark.parametrize(
     ("headers", "body", "seconds"),
     [
-        ({"retry-after": "1"}, {"error": {"message": "try again in 644ms", "retry_after": 7}}, 1),
+        ({"retry-after": "9"}, {"error": {"message": "try again in 644ms", "retry_after": 7}}, 9),
         ({}, {"error": {"message": "try again in 644ms", "retry_after": 7}}, 7),
         ({}, {"error": {"message": "m"}, "retry_after": "7.5"}, 7.5),
         ({}, {"error": {"message": "m", "retry_after_ms": 1500}}, 1.5),
@@ -86,6 +86,25 @@ def test_a_header_goes_before_a_field_before_a_sentence_before_a_reset(
 ) -> None:
     """The first of them that says anything is the delay; zero says something."""
     assert dialect("generic")(reply(429, headers, body)).delay == seconds
+
+
+@pytest.mark.parametrize(
+    ("header", "sentence", "seconds"),
+    [
+        ("3", "try again in 2.104s", 2.104),
+        ("1", "try again in 644ms", 0.644),
+        ("3", "try again in 3s", 3),
+        ("3", "try again in 2s", 3),
+        ("3", "try again in 3.1s", 3),
+    ],
+)
+def test_a_sentence_that_rounds_up_to_the_header_is_the_exact_delay(
+    reply: MakeReply, header: str, sentence: str, seconds: float
+) -> None:
+    """Retry-After counts whole seconds; a difference of one or more is another time."""
+    body = {"error": {"message": sentence}}
+
+    assert dialect("generic")(reply(429, {"retry-after": header}, body)).delay == seconds
 
 
 @pytest.mark.parametrize(

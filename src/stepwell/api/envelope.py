@@ -52,9 +52,11 @@ def error_headers(error: StepwellError) -> Headers:
     headers: Headers = []
     if isinstance(error, AllProvidersExhausted):
         # Never prettified: the SDKs wait exactly this long, and give up by themselves if it is long.
+        # Rounded up, but not for the microsecond by which sums of clock readings miss.
+        milliseconds = math.ceil(round(error.retry_after * 1000, 2))
         headers = [
-            (b"retry-after", b"%d" % _ceil(error.retry_after)),
-            (b"retry-after-ms", b"%d" % _ceil(error.retry_after * 1000)),
+            (b"retry-after", b"%d" % math.ceil(milliseconds / 1000)),
+            (b"retry-after-ms", b"%d" % milliseconds),
         ]
     if isinstance(error, ShuttingDown):
         headers = [(b"retry-after", b"1")]
@@ -63,11 +65,6 @@ def error_headers(error: StepwellError) -> Headers:
     if isinstance(error, AllProvidersExhausted | RequestRejected):
         headers += trail_headers(error.trail)
     return headers
-
-
-def _ceil(number: float) -> int:
-    """Round up, but not for the 1e-13 by which differences of clock readings miss."""
-    return math.ceil(round(number, 6))
 
 
 def trail_headers(trail: Trail) -> Headers:

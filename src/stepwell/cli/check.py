@@ -20,6 +20,7 @@ from stepwell.cli.console import (
     print_json,
     printable,
     settings_mistakes_told,
+    table,
 )
 from stepwell.cli.live import Finding, call_all, targets
 from stepwell.errors import SettingsError
@@ -124,18 +125,18 @@ def _print_tables(gateway: Gateway, findings: list[Finding] | None) -> None:
 
 
 def _summary(gateway: Gateway) -> Table:
-    table = Table("chain", "step", "keys", "limits", "cost")
+    rows = table("chain", "step", "keys", "limits", "cost")
     for chain in gateway.routes.chains.values():
         mark = " (default)" if chain.name == gateway.routes.default else ""
         for number, step in enumerate(chain.steps):
-            table.add_row(
+            rows.add_row(
                 "" if number else printable(chain.name) + mark,
                 step.name,
                 _key_count(gateway.settings, step.provider),
                 ", ".join(_limits(step)) or "not told",
                 "paid" if step.paid else "free",
             )
-    return table
+    return rows
 
 
 def _key_count(settings: Settings, provider: str) -> str:
@@ -152,9 +153,9 @@ def _remarks(settings: Settings) -> Iterator[str]:
 
 
 def _report(findings: list[Finding]) -> Table:
-    table = Table("target", "reachable", "model", "ms", "told limits, or the reason")
+    rows = table("target", "reachable", "model", "ms", "told limits, or the reason")
     for finding in findings:
-        table.add_row(
+        rows.add_row(
             finding.target,
             _word(finding.reachable),
             _word(finding.model),
@@ -162,7 +163,7 @@ def _report(findings: list[Finding]) -> Table:
             printable("; ".join(finding.limits) if finding.ok else finding.reason) or "none told",
             style=None if finding.ok else "red",
         )
-    return table
+    return rows
 
 
 def _word(known: bool | None) -> str:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Never
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from stepwell.errors import SettingsError
 from stepwell.quota.limit import Limit, parse_duration
@@ -48,6 +50,11 @@ def console(*, stderr: bool = False) -> Console:
         emoji=False,
         highlight=False,
     )
+
+
+def table(*columns: str) -> Table:
+    """Return a table with these heads and no lines but the one below them."""
+    return Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def fail(lines: str | Iterable[str], code: int) -> Never:

@@ -1,7 +1,5 @@
 """`stepwell serve`: the gateway as a server of its own."""
 
-import errno
-import ipaddress
 import logging
 import socket
 from collections.abc import Iterator
@@ -14,7 +12,6 @@ from stepwell import __version__
 from stepwell.api.auth import Anonymous
 from stepwell.app import create_app
 from stepwell.cli.console import (
-    FAILED,
     WRONG_SETTINGS,
     ConfigOption,
     curl_line,
@@ -23,7 +20,7 @@ from stepwell.cli.console import (
     load_settings,
     settings_mistakes_told,
 )
-from stepwell.cli.server import GatewayServer, listen
+from stepwell.cli.server import GatewayServer, bound_to, open_port
 from stepwell.gateway import Gateway
 from stepwell.secrets import Redactor
 from stepwell.settings import Settings
@@ -90,11 +87,8 @@ def _listener(host: str, port: int, settings: Settings) -> socket.socket:
 
     What was bound is looked at, not what was asked for: `--host` may be a name.
     """
-    try:
-        listener = listen(host, port)
-    except OSError as error:
-        fail(f"stepwell: cannot listen on {host}:{port}: {_reason(error)}", FAILED)
-    if not settings.api_keys and not _bound(listener).is_loopback:
+    listener = open_port(host, port)
+    if not settings.api_keys and not bound_to(listener).is_loopback:
         listener.close()
         fail(
             f"stepwell: {host} can be reached by others, and no key is configured: "
@@ -102,16 +96,6 @@ def _listener(host: str, port: int, settings: Settings) -> socket.socket:
             WRONG_SETTINGS,
         )
     return listener
-
-
-def _bound(listener: socket.socket) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    return ipaddress.ip_address(listener.getsockname()[0])
-
-
-def _reason(error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return "the port is in use; choose another with --port"
-    return (error.strerror or str(error)).lower()
 
 
 def _set_up_logging(level: LogLevel, settings: Settings) -> None:
@@ -127,7 +111,7 @@ def _set_up_logging(level: LogLevel, settings: Settings) -> None:
 
 def _address(host: str, listener: socket.socket) -> str:
     """Return a URL by which this machine reaches the server."""
-    name = HOST if _bound(listener).is_unspecified else host
+    name = HOST if bound_to(listener).is_unspecified else host
     return f"http://{f'[{name}]' if ':' in name else name}:{listener.getsockname()[1]}"
 
 

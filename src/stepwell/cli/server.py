@@ -9,7 +9,9 @@ that is cut off. Here the gateway ends them, after `grace`, with an error event 
 """
 
 import asyncio
+import errno
 import gc
+import ipaddress
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -19,6 +21,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from stepwell.cli.console import FAILED, fail
 from stepwell.gateway import Gateway
 
 LAST_WORDS: Final = 1.0
@@ -42,6 +45,9 @@ class GatewayServer(uvicorn.Server):
         gateway: The application's.
         grace: Seconds that open requests have to end after the first signal.
         announce: Called once it takes connections.
+
+    Attributes:
+        stopping: Set by the first signal.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class GatewayServer(uvicorn.Server):
         self._gateway = gateway
         self._grace = grace
         self._announce = announce
+        self.stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -86,9 +93,10 @@ class GatewayServer(uvicorn.Server):
         Uvicorn's own raises it again at the end, by which a server that stopped in good order would
         look killed.
         """
-        if self.should_exit and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._hurry.set)
+        event = self._hurry if self.should_exit else self.stopping
         self.should_exit = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(event.set)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         ending = asyncio.create_task(self._end_requests())
@@ -106,6 +114,22 @@ class GatewayServer(uvicorn.Server):
         await asyncio.sleep(LAST_WORDS)
         for connection in list(self.server_state.connections):
             connection.transport.abort()  # it does not take what is sent, or sends no end
+
+
+def open_port(host: str, port: int) -> socket.socket:
+    """Return a listening socket, or exit with a sentence that says why there is none."""
+    try:
+        return listen(host, port)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        if error.errno == errno.EADDRINUSE:
+            reason = "the port is in use; choose another with --port"
+        fail(f"stepwell: cannot listen on {host}:{port}: {reason}", FAILED)
+
+
+def bound_to(listener: socket.socket) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return the address that a socket really listens on."""
+    return ipaddress.ip_address(listener.getsockname()[0])
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -23,7 +23,7 @@ from stepwell.testing.failure import (
     no_model,
     wrong_key,
 )
-from stepwell.testing.limits import Limiter, Refusal, SimLimit
+from stepwell.testing.limits import Gauge, Limiter, Refusal, SimLimit
 from stepwell.testing.performance import Call, Gate, Outcome, Performance
 from stepwell.testing.reply import Reply, ToolCall, Wire, count_prompt, text_of
 from stepwell.testing.script import Rule, Script
@@ -171,6 +171,12 @@ class SimProvider:
         keys = (key,) if key is not None else self.keys or ("",)
         models = (model,) if model is not None else self.models
         return min(_wait(self._no_room(key, model, tokens)) for key in keys for model in models)
+
+    def gauges(self, *, key: str | None = None, model: str | None = None) -> tuple[Gauge, ...]:
+        """Return the true state of every limit of one key and model; None is the first of them."""
+        key = key if key is not None else next(iter(self.keys), "")
+        model = model if model is not None else self.models[0]
+        return tuple(self._limiter.gauges(key, model, self._clock.monotonic()))
 
     # What the transport and the server call.
 

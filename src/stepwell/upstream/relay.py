@@ -155,7 +155,8 @@ class Relay:
         """Whether an event goes out; looks into it only if it may carry what matters."""
         if self.broken or self.is_done:
             return False
-        if self._every_choice or _MARKERS.search(event):
+        # What is left at the end of the body may be half an event that happens to end in a brace.
+        if self._every_choice or self._eof or _MARKERS.search(event):
             return self._take(event)
         data = event_data(event)
         if data is not None and not (data.startswith(b"{") and data.endswith(b"}")):
