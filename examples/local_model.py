@@ -104,9 +104,7 @@ async def streamed(client: AsyncOpenAI) -> str:
     stream = await client.chat.completions.create(
         model="default", messages=ask("Count from one to five."), max_tokens=24, stream=True
     )
-    parts = [
-        choice.delta.content or "" async for chunk in stream for choice in chunk.choices
-    ]
+    parts = [choice.delta.content or "" async for chunk in stream for choice in chunk.choices]
     return f"{len(parts)} events: {''.join(parts)!r}"
 
 

@@ -2,6 +2,8 @@
 
     export GROQ_API_KEY=... GEMINI_API_KEY=...
     python standalone_uvicorn.py
+
+Then an OpenAI client finds it at http://127.0.0.1:8429/v1.
 """
 
 import os
@@ -12,10 +14,8 @@ import stepwell
 
 settings = stepwell.Settings(
     api_keys=[os.environ.get("STEPWELL_API_KEY", "sk-change-me")],
-    providers={
-        "groq": {"preset": "groq", "api_keys": [os.environ["GROQ_API_KEY"]]},
-        "gemini": {"preset": "gemini", "api_keys": [os.environ["GEMINI_API_KEY"]]},
-    },
+    # A preset takes its key from the customary variable.
+    providers={"groq": {"preset": "groq"}, "gemini": {"preset": "gemini"}},
     chains={"default": ["groq/llama-3.3-70b-versatile", "gemini/gemini-2.5-flash-lite"]},
 )
 

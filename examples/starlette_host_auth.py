@@ -1,11 +1,10 @@
 """A gateway behind the host's own login: whoever the AuthenticationMiddleware admits may use it.
 
-    export GROQ_API_KEY=... GEMINI_API_KEY=...
-    uvicorn starlette_host_auth:app
+export GROQ_API_KEY=... GEMINI_API_KEY=...
+uvicorn starlette_host_auth:app
 """
 
 import base64
-import binascii
 import hmac
 import os
 from pathlib import Path
@@ -31,7 +30,7 @@ class BasicAuth(AuthenticationBackend):
             return None
         try:
             name, _, password = base64.b64decode(credentials).partition(b":")
-        except binascii.Error:
+        except ValueError:
             return None
         if not hmac.compare_digest(password, PASSWORD):
             return None

@@ -36,7 +36,10 @@ async def test_a_summary_survives_a_dry_and_a_failing_provider() -> None:
     fleet.add("healthy", reply="From the healthy one.")
 
     app = stepwell.create_app(
-        fleet.settings(), transport=fleet.transport(), clock=clock, authenticate=stepwell.Anonymous()
+        fleet.settings(),
+        transport=fleet.transport(),
+        clock=clock,
+        authenticate=stepwell.Anonymous(),
     )
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:

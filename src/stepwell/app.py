@@ -74,7 +74,7 @@ def create_app(
             clock=clock,
             observers=observers,
         )
-    elif (settings, transport, ledger, clock) != (None, None, None, None):
+    elif (settings, transport, ledger, clock, observers) != (None, None, None, None, ()):
         raise SettingsError("create_app takes a gateway, or what to make one of, not both.")
     if authenticate is None:
         authenticate = _bearer_keys(gateway.settings)

@@ -144,6 +144,21 @@ async def test_a_stranger_learns_nothing_of_the_routes(app: Starlette) -> None:
     assert len(set(bodies)) == 1
 
 
+async def test_a_stranger_s_body_is_not_read(app: Starlette) -> None:
+    """Who has no key cannot make the gateway hold 32 MB of anything."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(dict(message))
+
+    async def receive() -> Message:
+        raise AssertionError("the body was asked for")
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": []}
+    await app({**scope, "root_path": "", "query_string": b""}, receive, send)
+    assert sent[0]["status"] == 401
+
+
 @pytest.mark.parametrize(
     "value",
     [

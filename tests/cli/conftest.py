@@ -33,7 +33,9 @@ class Command:
             self.seen += line
             if holding in line:
                 return line
-        raise AssertionError(f"no line with {holding!r} in:\n{self.seen}\n{await self.complaints()}")
+        raise AssertionError(
+            f"no line with {holding!r} in:\n{self.seen}\n{await self.complaints()}"
+        )
 
     async def address(self) -> str:
         found = re.search(r"http://\S+:\d+", await self.line(holding="http://"))

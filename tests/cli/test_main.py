@@ -42,7 +42,9 @@ def test_a_missing_module_of_ours_is_not_blamed_on_the_extra() -> None:
 
 def test_importing_the_command_line_loads_nothing_of_the_extra() -> None:
     """A host that imports all of stepwell's modules needs no typer."""
-    code = "import sys, stepwell.cli; print(sorted({'typer', 'rich', 'uvicorn'} & set(sys.modules)))"
+    code = (
+        "import sys, stepwell.cli; print(sorted({'typer', 'rich', 'uvicorn'} & set(sys.modules)))"
+    )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

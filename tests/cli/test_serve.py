@@ -18,6 +18,8 @@ Write = Callable[[Any], str]
 
 
 class Command(Protocol):
+    seen: str
+
     async def line(self, *, holding: str) -> str: ...
     async def address(self) -> str: ...
     def signal(self, number: signal.Signals) -> None: ...
@@ -127,7 +129,7 @@ async def test_a_stream_beyond_the_grace_ends_with_an_error_event(
     last = text.strip().split("\n\n")[-1]
     assert last.startswith('data: {"error"')
     assert "shutting_down" in last
-    assert "finish_reason\":\"stop" not in text
+    assert '"finish_reason":"stop"' not in text
     assert code == 0
 
 
@@ -159,7 +161,7 @@ async def test_it_says_where_it_is_and_what_may_be_asked(start: Start, write: Wr
         address = await serve.address()
         serve.signal(signal.SIGTERM)
         await serve.exit_code()
-        said = serve.seen  # type: ignore[attr-defined]
+        said = serve.seen
 
     assert "chain default (default): alpha/model-1 > alpha/model-2\n" in said
     assert "chain fast: alpha/model-2\n" in said
@@ -174,12 +176,13 @@ async def test_it_says_where_it_is_and_what_may_be_asked(start: Start, write: Wr
 async def test_keys_open_every_address(start: Start, write: Write) -> None:
     """With keys it may listen where others can reach it, and the curl line still works here."""
     config = write({**SETTINGS, "api_keys": ["sk-client-secret"]})
-    async with start("serve", "--config", config, "--host", "0.0.0.0", "--port", "0") as serve:
-        async with httpx.AsyncClient(base_url=await serve.address()) as client:
-            stranger = await client.get("/v1/models")
-            friend = await client.get(
-                "/v1/models", headers={"authorization": "Bearer sk-client-secret"}
-            )
+    async with (
+        start("serve", "--config", config, "--host", "0.0.0.0", "--port", "0") as serve,
+        httpx.AsyncClient(base_url=await serve.address()) as client,
+    ):
+        stranger = await client.get("/v1/models")
+        key = {"authorization": "Bearer sk-client-secret"}
+        friend = await client.get("/v1/models", headers=key)
 
     assert (stranger.status_code, friend.status_code) == (401, 200)
 
@@ -202,7 +205,7 @@ async def test_no_key_reaches_the_log(start: Start, write: Write, alpha: SimProv
     assert "canary" not in log + answer.text
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])
+@pytest.mark.parametrize("host", ["0.0.0.0", ""])
 def test_without_keys_only_loopback_is_served(run: Run, write: Write, host: str) -> None:
     """An open gateway in a network would be everybody's."""
     result = run("serve", "--config", write(SETTINGS), "--host", host, "--port", "0")

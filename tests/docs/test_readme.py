@@ -166,3 +166,11 @@ def test_every_yaml_block_is_a_settings_file(
         file = tmp_path / "stepwell.yaml"
         file.write_text(block)
         assert create_app(file).state.gateway.routes.chains
+
+
+def test_the_rooms_are_those_of_the_package(page: Any) -> None:
+    """The design's table names what exists, and every folder of the package."""
+    source = ROOT / "src" / "stepwell"
+    named = re.findall(r"^\| `([\w./]+)` \|", page("docs/design.md").text, re.MULTILINE)
+    assert [name for name in named if not (source / name).exists()] == []
+    assert {f"{file.parent.name}/" for file in source.glob("*/__init__.py")} <= set(named)

@@ -102,7 +102,7 @@ async def test_a_stream_passes_base_http_middleware_event_by_event(
         assert (await stream.chunk() or b"").startswith(b"data: ")
         assert alpha.calls[0].sent == 3
         await stream.disconnect()
-        while alpha.in_flight:
+        while alpha.in_flight:  # noqa: ASYNC110 - a record, not an event
             await asyncio.sleep(0)
     assert alpha.aborted == 1
 
@@ -243,9 +243,7 @@ async def test_the_process_is_left_as_it_was(
     assert state() == before
 
 
-async def test_anonymous_use_behind_the_host_s_own_guard(
-    connect: Connect, fleet: Fleet
-) -> None:
+async def test_anonymous_use_behind_the_host_s_own_guard(connect: Connect, fleet: Fleet) -> None:
     """A host that guards the mount by itself needs no keys."""
     app = create_app(
         fleet.settings(api_keys=[]),

@@ -39,9 +39,7 @@ class Upstream:
         self.all_closed = asyncio.Event()
         self.url = ""
 
-    async def _connected(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open += 1
         self.opened += 1
         try:
@@ -62,7 +60,7 @@ class Upstream:
     @asynccontextmanager
     async def serve(self) -> AsyncIterator["Upstream"]:
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.url = "http://127.0.0.1:{}/v1".format(server.sockets[0].getsockname()[1])
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         async with server:
             yield self
 
@@ -205,7 +203,13 @@ def test_a_gateway_and_what_makes_one_are_not_both_taken(fleet: Fleet, clock: Fa
     """Which of the two would count nobody could say."""
     settings = Settings.from_dict(fleet.settings(api_keys=[KEY]))
     gateway = Gateway(settings, transport=fleet.transport(), clock=clock)
-    for more in ({"settings": settings}, {"clock": clock}, {"transport": fleet.transport()}):
+    parts: list[dict[str, Any]] = [
+        {"settings": settings},
+        {"clock": clock},
+        {"transport": fleet.transport()},
+        {"observers": [print]},
+    ]
+    for more in parts:
         with pytest.raises(SettingsError, match="not both"):
             create_app(gateway=gateway, **more)
 

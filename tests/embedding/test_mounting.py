@@ -79,7 +79,9 @@ PLACES = {
     "starlette nested": Place("/a/b", lambda app: starlette_with("/a", starlette_with("/b", app))),
     "fastapi": Place("/llm", lambda app: fastapi_with("/llm", app)),
     "fastapi nested": Place("/a/b", lambda app: fastapi_with("/a", fastapi_with("/b", app))),
-    "fastapi in starlette": Place("/a/b", lambda app: starlette_with("/a", fastapi_with("/b", app))),
+    "fastapi in starlette": Place(
+        "/a/b", lambda app: starlette_with("/a", fastapi_with("/b", app))
+    ),
     "with lifespan": Place(
         "/llm", lambda app: starlette_with("/llm", app, lifespan=stepwell.lifespan(app))
     ),

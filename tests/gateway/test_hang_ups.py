@@ -142,9 +142,7 @@ async def test_a_hang_up_while_waiting_for_evidence(
     assert await site.in_flight() == 0
 
 
-async def test_a_hang_up_while_the_body_is_read(
-    clock: FakeClock, fleet: Fleet, serve: Any
-) -> None:
+async def test_a_hang_up_while_the_body_is_read(clock: FakeClock, fleet: Fleet, serve: Any) -> None:
     """Half a request is no request: nothing is sent anywhere, and nothing is answered."""
     a = fleet.add("a")
     site = serve()
@@ -170,7 +168,7 @@ async def test_a_hang_up_while_the_body_is_read(
 
 async def test_a_hang_up_in_a_resumed_stream(clock: FakeClock, fleet: Fleet, serve: Any) -> None:
     """The continuation is cancelled as the first stream would have been."""
-    manners = {"reply": "one two three four five", "prefill": True}
+    manners: dict[str, Any] = {"reply": "one two three four five", "prefill": True}
     a, b = fleet.add("a", **manners), fleet.add("b", **manners)
     a.fail(Failure.cut(3))
     b.hold()
@@ -287,7 +285,7 @@ async def test_a_thousand_hang_ups_leave_nothing(
     clock: FakeClock, fleet: Fleet, serve: Any
 ) -> None:
     """At random moments, among failures of every kind: then all is zero and a request is served."""
-    chance = random.Random(20261122)
+    random.seed(20261122)  # the gateway's own jitter as well
     tempers = [
         Failure.hang(),
         Failure.hang_after(2),
@@ -302,9 +300,9 @@ async def test_a_thousand_hang_ups_leave_nothing(
     for name in ("a", "b", "c"):
         provider = fleet.add(name, latency=0.4, tokens_per_second=5, prefill=True, concurrency=20)
         for temper in tempers:
-            provider.fail(temper, times=None, when=lambda call: chance.random() < 0.05)
+            provider.fail(temper, times=None, when=lambda call: random.random() < 0.05)
     site = serve(
-        providers=dict.fromkeys("abc", {"prefill": True}),
+        providers={name: {"prefill": True} for name in "abc"},
         streams={"ping": "1s", "first_token_timeout": "3s", "idle_timeout": "3s"},
         timeouts={"attempt": "4s"},
     )
@@ -313,15 +311,14 @@ async def test_a_thousand_hang_ups_leave_nothing(
 
     async def visit() -> None:
         nonlocal left
-        streamed, ahead = chance.random() < 0.7, chance.choice([None, None, 0, 3])
+        streamed, ahead = random.random() < 0.7, random.choice([None, None, 0, 3])
         async with site.open(stream=streamed, ahead=ahead) as stream:
-            await clock.sleep(chance.uniform(0, 5))
+            await clock.sleep(random.uniform(0, 2))
             left += not stream.complete
             await stream.disconnect()
 
-    for _ in range(20):
+    while left < 1000:
         await clock.run(asyncio.gather(*(visit() for _ in range(50))))
-    assert left > 500
     await settled(site, baseline)
     assert [provider.in_flight for provider in fleet] == [0, 0, 0]
     for provider in fleet:

@@ -36,9 +36,7 @@ def add(fleet: Fleet) -> Callable[..., SimProvider]:
 
 
 @pytest.mark.parametrize("events", range(2, 18))
-async def test_text_after_a_break_is_whole(
-    events: int, add: Any, fleet: Fleet, serve: Any
-) -> None:
+async def test_text_after_a_break_is_whole(events: int, add: Any, fleet: Fleet, serve: Any) -> None:
     """Wherever it breaks: nothing lost, nothing doubled, character by character."""
     a, b = add("a"), add("b")
     a.fail(Failure.cut(events))
@@ -84,9 +82,7 @@ async def test_a_text_that_only_lacks_its_finish_gets_one(
     assert response.text.endswith("data: [DONE]\n\n")
 
 
-async def test_the_next_model_is_given_the_text_so_far(
-    add: Any, fleet: Fleet, serve: Any
-) -> None:
+async def test_the_next_model_is_given_the_text_so_far(add: Any, fleet: Fleet, serve: Any) -> None:
     """As the beginning of the assistant's message, with what is left of `max_tokens`."""
     a, b = add("a"), add("b")
     a.fail(Failure.cut(6))  # a role and five words
@@ -257,9 +253,7 @@ async def test_if_nobody_can_go_on_the_break_is_told(add: Any, fleet: Fleet, ser
     assert (len(a.calls), len(b.calls)) == (1, 1)
 
 
-async def test_both_calls_are_settled(
-    clock: FakeClock, add: Any, fleet: Fleet, serve: Any
-) -> None:
+async def test_both_calls_are_settled(clock: FakeClock, add: Any, fleet: Fleet, serve: Any) -> None:
     """Neither the broken call nor its continuation stays in flight."""
     a, _ = add("a"), add("b")
     a.fail(Failure.cut(6))

@@ -199,9 +199,7 @@ async def test_an_empty_completion_that_says_why_is_an_answer(
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["buffered", "streamed"])
-async def test_two_empty_completions_are_the_answer(
-    stream: bool, fleet: Fleet, serve: Any
-) -> None:
+async def test_two_empty_completions_are_the_answer(stream: bool, fleet: Fleet, serve: Any) -> None:
     """One other target is asked, the third is not; nobody is benched for having nothing to say."""
     a, b, c = fleet.add("a"), fleet.add("b"), fleet.add("c")
     a.fail(Failure.empty())
@@ -275,6 +273,24 @@ async def test_what_was_too_large_is_not_sent_there_again(fleet: Fleet, serve: A
     assert (await site.ask(messages=large)).headers["x-stepwell-attempts"] == "2"
     assert (await site.ask(messages=large)).headers["x-stepwell-trail"] == "b/sim-model:answer"
     assert (await site.ask()).headers["x-stepwell-trail"] == "a/sim-model:answer"
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [Failure.bad_request(), Failure.too_large(), Failure.error_in_200(400), Failure.status(500)],
+    ids=["refused", "too large", "refused in a 200", "fault"],
+)
+async def test_a_refused_request_costs_no_tokens(
+    failure: Failure, fleet: Fleet, serve: Any
+) -> None:
+    """It counts as a request; the tokens that were reserved for its answer come back."""
+    a = fleet.add("a", limits=["100 requests/60s", "10000 tokens/60s"])
+    fleet.add("b")
+    a.fail(failure)
+    site = serve()
+    await site.ask()
+    (status, _) = await site.gateway.ledger.snapshot()
+    assert [limit.used for limit in status.limits if limit.source == "configured"] == [1, 0]
 
 
 async def test_a_redirect_is_not_followed(fleet: Fleet, serve: Any) -> None:

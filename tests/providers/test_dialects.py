@@ -235,3 +235,16 @@ def test_text_and_decoded_bodies_of_a_refusal_read_the_same(body: Any) -> None:
 
     if decoded.words:
         assert dialect("auto")(Reply(500, {}, text, 0.0)) == decoded
+
+
+def test_a_counter_of_a_window_without_a_name_is_empty_until_the_told_delay(
+    reply: MakeReply,
+) -> None:
+    """A guess at the window's length would keep a target that has room unused."""
+    sentence = "Rate limit reached on requests per 6s: Limit 6, Used 6, Requested 1."
+    error = {"message": f"{sentence} Please try again in 3.2s.", "type": "requests"}
+
+    (counter,) = dialect("groq")(reply(429, {"retry-after": "3.2"}, {"error": error})).readings
+
+    assert (counter.remaining, counter.window, counter.reset) == (0, None, 3.2)
+    assert not counter.refills

@@ -59,7 +59,7 @@ def speak(call: Call) -> Reply:
         case "filter":
             return Reply("", finish_reason="content_filter")
         case "unicode":
-            return Reply("na\u00efve \u2603 \U0001f9ca \u202etxet\u202c \\n \"quoted\" </script>")
+            return Reply('na\u00efve \u2603 \U0001f9ca \u202etxet\u202c \\n "quoted" </script>')
         case "weather":
             return Reply(
                 tool_calls=(

@@ -1,6 +1,7 @@
 """What the official SDK raises through stepwell, beside what it raises at the provider."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
@@ -12,14 +13,11 @@ HI: list[Any] = [{"role": "user", "content": "hi"}]
 
 
 async def raised(way: Any, *, stream: bool, **request: Any) -> openai.APIError:
-    """Ask, read to the end, and return what was raised."""
+    """Ask, and return what was raised: before the first event, also for streams."""
+    fields = {"model": way.model, "messages": HI, "stream": stream, **request}
     async with way.async_client(max_retries=0) as client:
         with pytest.raises(openai.APIError) as caught:
-            answer = await client.chat.completions.create(
-                **{"model": way.model, "messages": HI, "stream": stream, **request}
-            )
-            if stream:
-                [chunk async for chunk in answer]
+            await client.chat.completions.create(**fields)
     return caught.value
 
 
@@ -134,15 +132,20 @@ async def test_an_exhausted_chain_is_retried_when_it_says_so(ways: Any) -> None:
 async def test_a_broken_stream_raises(ways: Any, failure: Failure) -> None:
     """What was said has arrived, and the end is an APIError: never a short answer."""
     ways.stepwell.provider.fail(failure)
-    chunks = []
+    chunks: list[Any] = []
     async with ways.stepwell.async_client() as client:
         stream = await client.chat.completions.create(model="default", messages=HI, stream=True)
         with pytest.raises(openai.APIError) as caught:
-            async for chunk in stream:
-                chunks.append(chunk)
+            await read(stream, chunks)
     assert caught.value.code == "upstream_stream_truncated"
     assert any(chunk.choices[0].delta.content for chunk in chunks)
     assert not any(chunk.choices[0].finish_reason for chunk in chunks)
+
+
+async def read(stream: AsyncIterator[Any], chunks: list[Any]) -> None:
+    """Read to the end; what has come before an error stays in `chunks`."""
+    async for chunk in stream:
+        chunks.append(chunk)  # noqa: PERF401 - a comprehension would lose them
 
 
 async def test_a_broken_stream_raises_in_the_sync_client_too(ways: Any) -> None:

@@ -46,16 +46,16 @@ class Board:
     @contextmanager
     def _drawing(self) -> Iterator[Callable[[], None]]:
         if not self._screen.is_terminal:
-            yield lambda: self._screen.print(self._line(), soft_wrap=True)
+            yield lambda: self._screen.print(self.line(), soft_wrap=True)
             return
         # Without a thread of its own: the pictures come from the loop that the fleet runs on.
         with Live(console=self._screen, auto_refresh=False) as live:
             try:
-                yield lambda: live.update(self._picture(), refresh=True)
+                yield lambda: live.update(self.picture(), refresh=True)
             finally:
-                live.update(self._picture(), refresh=True)
+                live.update(self.picture(), refresh=True)
 
-    def _picture(self) -> RenderableType:
+    def picture(self) -> RenderableType:
         rows = table("provider", "limit", "left", "state", "in flight", "served", "429")
         for provider in self._fleet:
             rows.add_row(
@@ -76,7 +76,7 @@ class Board:
             f"on the way {tally.waiting}, failed {tally.failed}"
         )
 
-    def _line(self) -> str:
+    def line(self) -> str:
         states = ", ".join(f"{provider.name} {_words(provider)}" for provider in self._fleet)
         return f"{self._totals()} | {states}"
 

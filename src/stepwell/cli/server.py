@@ -14,6 +14,7 @@ import gc
 import ipaddress
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Final
 
@@ -106,10 +107,12 @@ class GatewayServer(uvicorn.Server):
             ending.cancel()
 
     async def _end_requests(self) -> None:
-        hurried = asyncio.create_task(self._hurry.wait())
-        drained = asyncio.create_task(self._gateway.drain(self._grace))
-        await asyncio.wait({hurried, drained}, return_when=asyncio.FIRST_COMPLETED)
-        hurried.cancel()
+        draining = asyncio.create_task(self._gateway.drain(self._grace))
+        # All of the grace, also when the last request has ended: what it sent may not have left yet.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._grace):
+                await self._hurry.wait()
+        draining.cancel()
         await self._gateway.drain(0.0)
         await asyncio.sleep(LAST_WORDS)
         for connection in list(self.server_state.connections):

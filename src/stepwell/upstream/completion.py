@@ -55,11 +55,11 @@ def read_content(body: Any) -> Content:
     Raises:
         ValueError: It is no completion at all.
     """
-    if not isinstance(body, Mapping):
-        raise ValueError("not a JSON object")  # noqa: TRY004 - a provider's mistake, not ours
-    status = embedded_status(body)
+    status = embedded_status(body)  # first, since Gemini wraps an error in an array
     if status is not None:
         return Content(error_status=status)
+    if not isinstance(body, Mapping):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - a provider's mistake, not ours
     choices = body.get("choices")
     tokens = _total_tokens(body.get("usage"))
     if not isinstance(choices, list):

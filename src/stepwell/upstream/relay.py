@@ -149,6 +149,8 @@ class Relay:
             return ()
         self._eof = True
         rest = self._splitter.rest()
+        if rest.endswith((b"\r\r", b"\n\r")):  # whole: the splitter waited for an LF after the CR
+            return [rest]
         return [rest.rstrip(b"\r\n") + b"\n\n"] if rest.strip() else ()
 
     def _passes(self, event: bytes) -> bool:
