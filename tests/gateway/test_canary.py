@@ -206,6 +206,21 @@ async def test_no_secret_shows_in_an_unexpected_error(
     assert "RuntimeError" in logged(log)
 
 
+async def test_a_key_in_the_wrong_field_is_not_repeated(clock: FakeClock, fleet: Fleet) -> None:
+    """A client that sends its key as the model's name is not shown it again."""
+    fleet.add("a", keys=[KEY])
+    fleet.add("b", keys=[])
+    settings = settings_of(fleet) | {"unknown_model": "reject"}
+    app = create_app(settings, transport=fleet.transport(), clock=clock)
+    headers = {"authorization": f"Bearer {CLIENT}"}
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://gateway.test", headers=headers
+    ) as site:
+        response = await ask(site, clock, model=CLIENT)
+    assert response.status_code == 404
+    assert "'***' does not exist" in response.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("shown_key", [SECOND_KEY, CLIENT + "x", CLIENT[:-1], ""])
 async def test_a_wrong_key_is_not_repeated(
     shown_key: str, site: httpx.AsyncClient, log: pytest.LogCaptureFixture

@@ -248,6 +248,25 @@ async def test_a_forgotten_done_is_added(fleet: Fleet, serve: Any) -> None:
     assert datas_of(body)[-1]["choices"][0]["finish_reason"] == "stop"
 
 
+async def test_a_provider_that_does_not_close_holds_nobody_up(
+    clock: FakeClock, fleet: Fleet, serve: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client has its end at `[DONE]`; the connection gets a quarter of a second to end too."""
+    a = fleet.add("a")
+    a.fail(Failure.hang_after(99))
+    site = serve()
+    with caplog.at_level("DEBUG", logger="stepwell"):
+        async with site.open(stream=True) as stream:
+            body = await stream.body()
+            assert (clock.monotonic(), stream.ended) == (1000, False)
+            await clock.advance(1)
+            assert stream.ended
+    assert body.endswith(DONE)
+    assert (a.calls[0].outcome, a.calls[0].ended) == ("aborted", 1000.25)
+    assert "went away" not in caplog.text
+    assert await site.in_flight() == 0
+
+
 @pytest.mark.parametrize(
     "failure",
     [Failure.cut(9), Failure.ends_early(9), Failure.hang_after(9), Failure.malformed(9)],

@@ -169,6 +169,22 @@ async def test_a_failure_benches_for_as_long_as_its_row_says(
     assert len(a.calls) == 2
 
 
+@pytest.mark.parametrize(
+    "failure",
+    [Failure.malformed(1), Failure.in_band_error(500, after=0), Failure.in_band_error(401)],
+    ids=["nonsense", "an error", "an error at once"],
+)
+async def test_a_stream_that_fails_early_is_let_go_of_at_once(
+    failure: Failure, fleet: Fleet, serve: Any
+) -> None:
+    """A provider that has said enough and does not close is not held on to."""
+    a = fleet.add("a")
+    fleet.add("b")
+    a.fail(failure, Failure.hang_after(9))
+    assert (await serve().ask(stream=True)).headers["x-stepwell-target"] == "b/sim-model"
+    assert (a.calls[0].outcome, a.calls[0].ended) == ("aborted", 1000.0)
+
+
 @pytest.mark.parametrize("failure", SOUND, ids=lambda failure: failure.name)
 @pytest.mark.parametrize("stream", [False, True], ids=["buffered", "streamed"])
 async def test_an_unusual_form_is_an_answer(
