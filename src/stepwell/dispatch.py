@@ -36,6 +36,9 @@ LONGEST_WORDS: Final = 200
 LEAST_RETRY_AFTER: Final = 1.0
 UNKNOWN_RETRY_AFTER: Final = 5.0
 
+# What a call comes to that is cancelled: the client left, or the request's time is up.
+_CUT_SHORT: Final = Reply(Verdict(Outcome.ABANDONED), detail="given up")
+
 
 @dataclass(slots=True)
 class Call:
@@ -86,7 +89,7 @@ class Answer:
 
     async def __aexit__(self, *exc_info: object) -> None:
         if self._stream is not None:
-            self._settle(Outcome.CLIENT_GONE)
+            self._settle(Outcome.ABANDONED)
             await self._stream.response.aclose()
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
@@ -226,7 +229,7 @@ class Dispatcher:
         """Call one upstream and settle, unless a stream is open, which settles at its end."""
         started = self._clock.monotonic()
         reservation = move.reservation
-        reply: Reply | None = None
+        reply = _CUT_SHORT
         try:
             reply = await self._endpoints[move.target.account].attempt(
                 call.request,
@@ -236,10 +239,7 @@ class Dispatcher:
             )
             return reply
         finally:
-            if reply is None:
-                self.ledger.settle(reservation, Verdict(Outcome.CLIENT_GONE).report(None))
-            else:
-                self._record(call, move, reply, self._clock.monotonic() - started)
+            self._record(call, move, reply, self._clock.monotonic() - started)
 
     def _record(self, call: Call, move: Send, reply: Reply, seconds: float) -> None:
         verdict = reply.verdict

@@ -20,7 +20,7 @@ ROWS = {
     Outcome.REFUSED: Rule(Then.OTHER_PROVIDER, Ended.NEUTRAL, None, accident=False),
     Outcome.EMPTY: Rule(Then.OTHER_TARGET, Ended.NEUTRAL, None, accident=False),
     Outcome.BROKEN: Rule(Then.STOP, Ended.FAILED, Bench.FAULT, accident=False),
-    Outcome.CLIENT_GONE: Rule(Then.STOP, Ended.NEUTRAL, None, accident=False),
+    Outcome.ABANDONED: Rule(Then.STOP, Ended.NEUTRAL, None, accident=False),
 }
 
 

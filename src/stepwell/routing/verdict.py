@@ -28,7 +28,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"  # the request itself is found wrong
     EMPTY = "empty"  # sound, but nothing in it
     BROKEN = "broken"  # a stream that ended before its finish, after content
-    CLIENT_GONE = "client_gone"
+    ABANDONED = "abandoned"  # by us: the client left, or there was no time left
 
 
 class Then(StrEnum):
@@ -71,7 +71,7 @@ TABLE: Mapping[Outcome, Rule] = MappingProxyType(
         Outcome.REFUSED: Rule(Then.OTHER_PROVIDER, Ended.NEUTRAL),
         Outcome.EMPTY: Rule(Then.OTHER_TARGET, Ended.NEUTRAL),
         Outcome.BROKEN: Rule(Then.STOP, Ended.FAILED, Bench.FAULT),
-        Outcome.CLIENT_GONE: Rule(Then.STOP, Ended.NEUTRAL),
+        Outcome.ABANDONED: Rule(Then.STOP, Ended.NEUTRAL),
     }
 )
 
