@@ -1,4 +1,6 @@
-"""What stepwell adds to a request: time, CPU and memory. One command, a minute or two, Linux only:
+"""What stepwell adds to a request: time, CPU and memory.
+
+One command, a minute or two, Linux only:
 
     .venv-dev/bin/python benchmarks/run.py [--json] [--rounds 3]
 
@@ -22,6 +24,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from load import request
 
 HERE = Path(__file__).parent
 KEY = "sk-benchmark"
@@ -84,7 +88,7 @@ class Process:
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
     def stop(self) -> None:
         self._process.terminate()
@@ -123,9 +127,6 @@ def cost(server: Process, model: str, kind: str, connections: int, requests: int
 def hang_up(gateway: Process, upstream: Process) -> float:
     """Return the milliseconds from a client's leaving a stream to the provider's seeing it."""
     with socket.create_connection(("127.0.0.1", gateway.port)) as client:
-        sys.path.insert(0, str(HERE))
-        from load import request
-
         client.sendall(request(PATH, KEY, "slow", stream=True))
         received = b""
         while b"word" not in received:
@@ -137,8 +138,6 @@ def hang_up(gateway: Process, upstream: Process) -> float:
 
 def hang_up_often(gateway: Process, times: int) -> None:
     """Leave at every point of a request's life, from just after sending to amid the stream."""
-    from load import request
-
     wire = request(PATH, KEY, "paced", stream=True)
     for number in range(times):
         with socket.create_connection(("127.0.0.1", gateway.port)) as client:
