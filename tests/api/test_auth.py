@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message
@@ -365,3 +366,15 @@ def test_without_keys_there_is_no_app(fleet: Fleet) -> None:
     """A gateway that nobody was said to use is a mistake, not an open door."""
     with pytest.raises(SettingsError, match="Nobody may use this gateway"):
         make_app(fleet, api_keys=())
+
+
+async def test_a_callable_that_raises_an_http_error_answers_with_it(fleet: Fleet) -> None:
+    """A host's dependency that refuses in Starlette's way is heard, in our envelope."""
+
+    def refuse(connection: HTTPConnection) -> None:
+        raise HTTPException(403, "Not today.")
+
+    response = await ask(make_app(fleet, authenticate=refuse), "GET", "/v1/models")
+    assert response.status_code == 403
+    assert response.json()["error"]["message"] == "Not today."
+    assert "x-request-id" in response.headers

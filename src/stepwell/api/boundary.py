@@ -51,6 +51,10 @@ class Boundary:
         except StepwellError as error:
             if not has_begun:
                 await self._answer(error, send_with_id)
+        except HTTPException as error:  # of the host's authenticate=; the router's do not come here
+            if not has_begun:
+                refusal = BadRequest(error.detail, code="http_error", status=error.status_code)
+                await self._answer(refusal, send_with_id)
         except Exception:  # the outermost edge: whatever it was, the client gets an envelope
             self._gateway.logger.exception("request %s failed", request_id.decode())
             if has_begun:
