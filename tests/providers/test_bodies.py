@@ -139,7 +139,7 @@ def test_an_empty_error_is_none(body: Any) -> None:
         ({"base_resp": {"status_code": 1008, "status_msg": "balance"}}, 402),
         ({"base_resp": {"status_code": 4242, "status_msg": "?"}}, 500),
         ({"choices": [{"finish_reason": "error"}]}, 502),
-        ({"message": "Tokens per minute limit exceeded", "code": "token_quota_exceeded"}, 500),
+        ({"message": "Tokens per minute limit exceeded", "code": "token_quota_exceeded"}, 429),
         ({"message": "queue is full", "code": "queue_exceeded", "type": "t"}, 503),
         ({"object": "error", "message": "m"}, 500),
         ({"status": 429, "title": "Too Many Requests"}, 429),

@@ -7,26 +7,62 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stepwell.providers.dialects import NAMES, Reply, dialect, embedded_status, quota_headers
+from stepwell.providers.dialects import (
+    FAMILIES,
+    NAMES,
+    Reply,
+    dialect,
+    embedded_status,
+    quota_headers,
+)
 from stepwell.quota.limit import Metric
-from stepwell.quota.reading import About, Hint, Reading
+from stepwell.quota.reading import About, Hint, Other, Reading
 
 MakeReply = Callable[..., Reply]
 TWO_DAYS = 172_800.0
-OWN = ("auto", "generic", "openai", "groq", "gemini")
+LOCAL = ("llamacpp", "lmstudio", "ollama-local", "vllm")
 
 
 def test_every_name_has_a_dialect() -> None:
-    """Families without rules of their own are read by `auto`."""
-    assert set(OWN) <= set(NAMES)
+    """Providers have their own; families, being recognised by what arrives, are read by `auto`."""
+    assert {"auto", "generic", "openai", "groq", "gemini", *FAMILIES} <= set(NAMES)
     assert all(callable(dialect(name)) for name in NAMES)
-    assert dialect("cerebras") is dialect("auto")
+    assert {dialect(family) for family in FAMILIES} == {dialect("auto"), dialect("anthropic")}
 
 
 def test_an_unknown_name_is_refused_with_those_that_are_known() -> None:
     """Settings can show the message as it is."""
-    with pytest.raises(ValueError, match=r"no dialect 'grok'; known are anthropic, auto, .*groq"):
+    with pytest.raises(ValueError, match=r"no dialect 'grok'; known are agnes, .*auto, .*groq"):
         dialect("grok")
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"generic", *LOCAL}))
+def test_no_dialect_reads_less_than_auto(reply: MakeReply, name: str) -> None:
+    """A provider's name adds to what is read; a proxy's headers in front of it are understood."""
+    headers = {"x-ratelimit-remaining-tokens-minute": "0", "x-ratelimit-reset-tokens-minute": "9"}
+    body = {"error": {"message": "free-models-per-day", "code": 429}}
+
+    assert [r.reset for r in dialect(name)(reply(200, headers)).readings] == [9.0]
+    assert dialect(name)(reply(429, {}, body)).delay == 43_200
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"x-ratelimit-remaining-requests",
+        b"X-RateLimit-TimeRemaining",
+        b"anthropic-priority-input-tokens-remaining",
+        b"modelscope-ratelimit-model-requests-remaining",
+        b"x-trial-endpoint-call-remaining",
+        b"x-tokenlimit-remaining",
+        b"ratelimitbysize-reset",
+        b"RateLimit",
+        b"x-error-message",
+    ],
+)
+def test_every_familys_headers_are_picked(name: bytes) -> None:
+    """None of them is lost before a dialect sees it."""
+    assert quota_headers([(name, b"1")]) == {name.decode().lower(): "1"}
 
 
 def test_only_headers_that_may_speak_of_quota_are_picked() -> None:
@@ -48,14 +84,14 @@ def test_only_headers_that_may_speak_of_quota_are_picked() -> None:
     }
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_success_without_counters_says_nothing(reply: MakeReply, name: str) -> None:
     """Most responses: an empty hint, also with a Retry-After that no refusal stands behind."""
     assert dialect(name)(reply(200, {"retry-after": "5"})) == Hint()
     assert dialect(name)(reply(200, {}, {"choices": [], "error": None})) == Hint()
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in LOCAL])
 def test_an_error_inside_a_200_is_read_as_a_refusal(reply: MakeReply, name: str) -> None:
     """The body's error counts, not the status before it."""
     body = {"error": {"code": 429, "message": "Rate limit exceeded, try again in 9s"}}
@@ -134,7 +170,7 @@ def test_the_draft_headers_are_one_counter_of_requests(reply: MakeReply) -> None
         "RateLimit-Remaining": "4",
         "RateLimit-Reset": "5",
     }
-    expected = Reading(Metric.REQUESTS, None, 100, 4, 5.0)
+    expected = Reading(Metric.REQUESTS, 60.0, 100, 4, 5.0)
 
     assert dialect("generic")(reply(200, headers)).readings == (expected,)
     assert dialect("auto")(reply(200, headers)).readings == (expected,)
@@ -151,7 +187,8 @@ def test_long_words_are_cut(reply: MakeReply) -> None:
 WORDS = st.sampled_from([
     "error", "errors", "message", "code", "status", "type", "details", "choices", "base_resp",
     "status_code", "status_msg", "metadata", "raw", "retry_after", "detail", "finish_reason",
-    "violations", "quotaId", "quotaValue", "@type", "retryDelay", "object", "reason",
+    "violations", "quotaId", "quotaValue", "@type", "retryDelay", "object", "reason", "headers",
+    "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "limit_source",
 ])  # fmt: skip
 TEXTS = st.one_of(
     st.text(max_size=30),
@@ -160,6 +197,12 @@ TEXTS = st.one_of(
         "try again in 99999999999999999999h", "on TPD: Limit 0, Used 5, Requested 9. Retry in 1s",
         "GenerateRequestsPerDayPerProjectPerModel", "type.googleapis.com/x", '{"error": "x"}',
         "on RPM: Limit 9, Used 99999999999999999999, Requested 1", "[[[[", "<title>x", "-1", "9" * 50,
+        "Rate limit of 9999999999999999999 per 9999999999999999999s exceeded for UserByMinute",
+        "limited to 0 API calls / month with a Trial key", "Usage limit reached for 999 month",
+        "will reset at 9999-12-31 23:59:59", "will reset at 0000-99-99 99:99", "UserByModelByDay",
+        "Tokens per minute limit exceeded", "free-models-per-day", "1300", "1302", "1308", "3036",
+        "daily free allocation of 9999999999999999999 neurons", "Queue full for IP: x (max: 0)",
+        "you have reached your weekly usage limit", "overloaded", "insufficient_quota",
     ]),
 )  # fmt: skip
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), TEXTS)
@@ -172,13 +215,37 @@ NUMBERS = st.one_of(
     TEXTS,
     st.integers().map(str),
     st.floats().map(str),
-    st.sampled_from(["Fri, 02 Oct 2026 12:00:30 GMT", "Fri, 99 Zzz 0000 99:99:99 GMT", "7m12s"]),
+    st.sampled_from(
+        [
+            "Fri, 02 Oct 2026 12:00:30 GMT",
+            "Fri, 99 Zzz 0000 99:99:99 GMT",
+            "7m12s",
+            "0",
+            "-1",
+            "2026-10-02T12:00:02Z",
+            "9999-12-31T23:59:59-23:59",
+            "0001-01-01T00:00:00+14:00",
+            '"a";r=0;t=99999999999',
+            '"a";q=5;w=0',
+            "limit=5, remaining=-3, reset=1e9",
+            "5, 5;w=1",
+        ]
+    ),
 )
+FIELDS = ("limit", "remaining", "reset")
+SPELLINGS = (
+    "x-ratelimit-{}", "x-ratelimit-{}-requests", "x-ratelimit-{}-tokens", "x-tokenlimit-{}",
+    "x-ratelimit-{}-req-minute", "x-ratelimit-{}-tokens-month", "x-ratelimit-{}-requests-per-day",
+    "x-ratelimit-{}-requests-1h", "ratelimitbysize-{}", "ratelimit-{}",
+    "anthropic-ratelimit-tokens-{}", "anthropic-ratelimit-input-tokens-{}",
+    "modelscope-ratelimit-model-requests-{}", "x-trial-endpoint-call-{}",
+)  # fmt: skip
 HEADERS = st.dictionaries(
     st.sampled_from([
-        "retry-after", "retry-after-ms", "date", "ratelimit-limit", "ratelimit-remaining",
-        "ratelimit-reset",
-        *(f"x-ratelimit-{a}-{b}" for a in ("limit", "remaining", "reset") for b in Metric),
+        "retry-after", "retry-after-ms", "date", "ratelimit", "ratelimit-policy",
+        "x-ratelimit-type", "x-ratelimit-timeremaining", "x-ratelimit-over-limit",
+        "x-ratelimit-renewalperiod-tokens", "x-error-message",
+        *(spelling.format(field) for spelling in SPELLINGS for field in FIELDS),
     ]),
     NUMBERS,
 )  # fmt: skip
@@ -186,18 +253,23 @@ HEADERS = st.dictionaries(
 
 def is_sound(hint: Hint) -> bool:
     """Every number is one the ledger can count with."""
-    times = [hint.delay, *(r.reset for r in hint.readings)]
-    amounts = [hint.size, *(n for r in hint.readings for n in (r.limit, r.remaining))]
+    counters: tuple[Reading | Other, ...] = (*hint.readings, *hint.others)
+    times = [hint.delay, hint.guess, *(counter.reset for counter in counters)]
+    windows = [counter.window for counter in counters if counter.window is not None]
+    amounts = [hint.size, *(n for c in counters for n in (c.limit, c.remaining))]
     return (
-        all(t is None or (math.isfinite(t) and 0 <= t <= TWO_DAYS) for t in times)
+        all(math.isfinite(window) and window >= 0 for window in windows)
+        and all(t is None or (math.isfinite(t) and 0 <= t <= TWO_DAYS) for t in times)
         and all(n is None or (type(n) is int and n >= 0) for n in amounts)
         and len(hint.words) <= 200
     )
 
 
-@given(st.sampled_from(OWN), st.integers(100, 599), HEADERS, BODIES)
+@given(st.sampled_from(NAMES), st.integers(100, 599), HEADERS, BODIES)
 @example("gemini", 429, {}, [{"error": {"status": "RESOURCE_EXHAUSTED", "details": [[], {}]}}])
 @example("auto", 200, {}, {"base_resp": {"status_code": 10**400, "status_msg": None}})
+@example("auto", 429, {"x-ratelimit-reset-tokens": "1ns", "x-ratelimit-limit-tokens": "9"}, None)
+@example("openrouter", 429, {}, {"error": {"metadata": {"headers": {"X-RateLimit-Limit": "x"}}}})
 @example("auto", 429, {"retry-after": "Fri, 99 Zzz 0000 99:99:99 GMT"}, "[" * 5_000)
 def test_no_response_makes_a_dialect_raise(
     name: str, status: int, headers: dict[str, str], body: Any
@@ -208,12 +280,15 @@ def test_no_response_makes_a_dialect_raise(
 
 @given(st.integers(400, 599), HEADERS, BODIES)
 def test_auto_reads_whatever_generic_reads(status: int, headers: dict[str, str], body: Any) -> None:
-    """On any response: a delay unless the model is not allowed at all, and the same words."""
+    """On any response: the same words, and a delay unless `auto` knows more of what it is about.
+
+    A zero is no delay beside a counter that `auto` finds empty.
+    """
     reply = Reply(status, headers, body, 1_790_942_400.0)
     auto, generic = dialect("auto")(reply), dialect("generic")(reply)
 
     assert auto.words == generic.words
-    if generic.delay is not None and auto.about is generic.about:
+    if generic.delay and auto.about is generic.about:
         assert auto.delay is not None
 
 

@@ -60,14 +60,19 @@ def test_a_printed_length_reads_back(hours: int, minutes: int, milliseconds: int
         (str(int(NOW * 1000) + 41_500), 41.5),
         (str(int(NOW) - 5), 0),
         ("999999", TWO_DAYS),
+        ("2026-10-02T12:00:41Z", 41),
+        ("2026-10-02T14:00:00.5+02:00", 0.5),
+        ("2026-10-02T11:00:00Z", 0),
     ],
 )
 def test_a_reset_is_told_apart_by_its_size(text: str, seconds: float) -> None:
-    """Seconds from now, Unix seconds and Unix milliseconds lie far enough apart to be told so."""
+    """Seconds from now, Unix seconds and milliseconds lie far enough apart; a date shows itself."""
     assert reset_in(text, NOW) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", [None, "", "soon", "nan", "inf", "1e5", "1_0", "٣"])
+@pytest.mark.parametrize(
+    "text", [None, "", "soon", "nan", "inf", "1e5", "1_0", "٣", "2026-99-99T12:00:00Z"]
+)
 def test_a_reset_that_cannot_be_read_is_absent(text: str | None) -> None:
     """What Python would accept as a number is still not one in a header."""
     assert reset_in(text, NOW) is None

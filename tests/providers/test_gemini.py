@@ -1,12 +1,10 @@
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from stepwell.providers.dialects import Reply, dialect
-from stepwell.providers.dialects.gemini import _zone, seconds_to_midnight
 from stepwell.quota.limit import Metric, Scope
 from stepwell.quota.reading import About, Reading
 
@@ -151,23 +149,3 @@ def test_a_broken_detail_is_passed_over(reply: MakeReply) -> None:
 
     assert hint.delay is None
     assert Reading(Metric.REQUESTS, 60.0, 10, 0) in hint.readings
-
-
-@pytest.mark.parametrize(
-    ("at", "hours"),
-    [
-        (datetime(2026, 10, 2, 12, tzinfo=UTC), 19),  # summer: midnight is 07:00 UTC
-        (datetime(2026, 12, 2, 12, tzinfo=UTC), 20),  # winter: 08:00 UTC
-        (datetime(2026, 11, 1, 7, tzinfo=UTC), 25),  # the day on which the clocks go back
-        (datetime(2026, 3, 8, 8, tzinfo=UTC), 23),  # the day on which they go forward
-        (datetime(2026, 10, 2, 7, tzinfo=UTC), 24),  # midnight itself: the next one
-    ],
-)
-def test_a_day_ends_at_midnight_pacific_time(at: datetime, hours: float) -> None:
-    """Also on days of 23 and 25 hours."""
-    assert seconds_to_midnight(at.timestamp()) == hours * 3_600
-
-
-def test_without_time_zones_the_day_ends_at_its_latest() -> None:
-    """A system that has no zone files reads winter time: an hour late in summer, never early."""
-    assert _zone("Nowhere/At_All").utcoffset(datetime(2026, 7, 1)) == timedelta(hours=-8)  # noqa: DTZ001 - a wall-clock time of that zone

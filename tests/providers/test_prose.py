@@ -1,7 +1,10 @@
+from datetime import UTC, tzinfo
+
 import pytest
 
-from stepwell.providers.dialects.prose import largest_request, stated_wait, tripped
-from stepwell.quota.limit import Metric
+from stepwell.providers.dialects.calendars import BEIJING
+from stepwell.providers.dialects.prose import largest_request, stated_moment, stated_wait, tripped
+from stepwell.quota.limit import Metric, Scope
 
 
 @pytest.mark.parametrize(
@@ -61,6 +64,80 @@ def test_the_axis_of_a_counter_is_read(words: str, metric: Metric | None, window
     assert (counter.metric, counter.window) == (metric, window)
     assert (counter.limit, counter.used, counter.requested) == (100_000, 97_050, 3_619)
     assert counter.remaining == 2_950
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "counter"),
+    [
+        (
+            "Rate limit of 50 per 86400s exceeded for UserByModelByDay. Please wait 5 seconds",
+            "",
+            ("requests", 86_400.0, 50, 0, Scope.MODEL),
+        ),
+        (
+            "Rate limit of 10 per 60s exceeded for UserByMinute.",
+            "",
+            ("requests", 60.0, 10, 0, Scope.ACCOUNT),
+        ),
+        (
+            "Rate limit of 5 per 0s exceeded for UserConcurrentRequests.",
+            "",
+            ("concurrency", 0.0, 5, 0, Scope.ACCOUNT),
+        ),
+        ("", "UserByModelByHour", ("requests", 3_600.0, None, 0, Scope.MODEL)),
+        ("", "UserByModelByMinuteTokens", ("tokens", 60.0, None, 0, Scope.MODEL)),
+        ("limited to 20 API calls / minute.", "", ("requests", 60.0, 20, 0, None)),
+        ("limited to 1,000 API calls / month.", "", ("requests", 2_592_000.0, 1_000, 0, None)),
+        ("at most 5 requests per hour", "", ("requests", 3_600.0, 5, 0, None)),
+        ("a maximum of 900 tokens every day", "", ("tokens", 86_400.0, 900, 0, None)),
+        ("Usage limit reached for 5 hour.", "", ("requests", 18_000.0, None, 0, None)),
+        (
+            "Queue full for IP: 203.0.113.7: 1 requests already queued (max: 1)",
+            "",
+            ("concurrency", 0.0, 1, 0, Scope.ACCOUNT),
+        ),
+        ("Tokens per minute limit exceeded - too many.", "", ("tokens", 60.0, None, 0, None)),
+        ("Details: RPD limit reached.", "", ("requests", 86_400.0, None, 0, None)),
+    ],
+)
+def test_a_counter_is_read_in_each_providers_words(
+    text: str, kind: str, counter: tuple[object, ...]
+) -> None:
+    """Window, limit and whose it is; nothing is left of it, though not in so many words."""
+    found = tripped(text, kind)
+
+    assert found is not None
+    assert (found.counts, found.window, found.limit, found.remaining, found.scope) == counter
+
+
+@pytest.mark.parametrize("kind", ["User", "UserError", "rate_limit_error", "x" * 99])
+def test_a_type_that_names_no_limit_is_none(kind: str) -> None:
+    """GitHub's names begin alike; what else begins so names nothing."""
+    assert tripped("Slow down.", kind) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "seconds"),
+    [
+        ("Your limit will reset at 2026-10-02 23:30:00", BEIJING, 12_600),
+        ("Your limit will reset at 2026-10-02 23:30:00", UTC, 41_400),
+        ("it resets on 2026-10-02T14:00:00Z.", BEIJING, 7_200),
+        ("reset at 2026-10-02 16:00 +02:00", UTC, 7_200),
+        # A moment that is past in Beijing was not meant so; one that is past in UTC too is over.
+        ("Your limit will reset at 2026-10-02 13:00:00", BEIJING, 3_600),
+        ("Your limit will reset at 2026-10-02 01:00:00", BEIJING, 0),
+        ("Your limit will reset at 2027-10-02 01:00:00", UTC, 172_800),
+    ],
+)
+def test_a_stated_moment_is_read_on_its_own_clock(text: str, zone: tzinfo, seconds: float) -> None:
+    """With an offset in that, else on the provider's clock."""
+    assert stated_moment(text, zone, 1_790_942_400.0) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "will reset at midnight", "reset at 2026-99-99 25:00:00"])
+def test_a_text_without_a_moment_states_none(text: str) -> None:
+    """Words are not read as dates."""
+    assert stated_moment(text, UTC, 0.0) is None
 
 
 def test_an_old_message_without_an_axis_is_read_by_the_errors_type() -> None:

@@ -75,6 +75,9 @@ def test_a_date_that_names_no_moment_is_absent(text: str) -> None:
         ({"retry-after-ms": "-20"}, 0),
         ({"retry-after-ms": "fast"}, None),
         ({"retry-after": "Fri, 02 Oct 2026 12:00:09 GMT"}, 9),
+        ({"x-ratelimit-timeremaining": "52220"}, 52_220),
+        ({"retry-after": "5", "x-ratelimit-timeremaining": "52220"}, 5),
+        ({"anthropic-ratelimit-unified-reset": "2026-10-02T13:00:00Z"}, 3_600),
         ({}, None),
     ],
 )

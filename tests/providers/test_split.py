@@ -23,12 +23,12 @@ def refusal(message: str, kind: str = "tokens") -> Any:
 
 
 @pytest.mark.parametrize(
-    ("name", "requests", "tokens"), [("openai", 60, 60), ("groq", 86_400, 60), ("auto", None, None)]
+    ("name", "requests", "tokens"), [("openai", 60, 60), ("groq", 86_400, 60), ("auto", 86_400, 60)]
 )
 def test_the_window_is_what_the_family_knows(
     reply: MakeReply, name: str, requests: float | None, tokens: float | None
 ) -> None:
-    """The same names mean a minute at OpenAI, a day at Groq, and nothing where neither is known."""
+    """The same names mean a minute at OpenAI and a day at Groq; their pace tells `auto` which."""
     hint = dialect(name)(reply(200, COUNTERS))
 
     assert set(hint.readings) == {
@@ -38,10 +38,39 @@ def test_the_window_is_what_the_family_knows(
 
 
 @pytest.mark.parametrize(
+    ("limit", "remaining", "reset", "window"),
+    [
+        (14_400, 14_369, "3m6s", 86_400.0),  # Groq: one comes back in 6 s
+        (500, 499, "120ms", 60.0),  # OpenAI
+        (60, 58, "2s", 60.0),
+        (100, 50, "500ms", 1.0),
+        (1_000, 900, "6m0s", 3_600.0),
+        (200, 0, "7m12s", None),  # of no usual window
+        (200, 200, "1s", None),  # nothing is used: no pace
+        (200, 100, "0s", None),
+        (200, 100, "30", None),  # without a unit it is no evenly refilling bucket
+    ],
+)
+def test_the_pace_of_a_bucket_tells_its_window(
+    reply: MakeReply, limit: int, remaining: int, reset: str, window: float | None
+) -> None:
+    """What was used comes back evenly, so use and time until it is whole give the window."""
+    headers = {
+        "x-ratelimit-limit-requests": str(limit),
+        "x-ratelimit-remaining-requests": str(remaining),
+        "x-ratelimit-reset-requests": reset,
+    }
+
+    (reading,) = dialect("auto")(reply(200, headers)).readings
+
+    assert reading.window == window
+
+
+@pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        ({"x-ratelimit-limit-tokens": "9"}, Reading(Metric.TOKENS, None, 9)),
-        ({"x-ratelimit-remaining-tokens": "-9"}, Reading(Metric.TOKENS, None, None, 0)),
+        ({"x-ratelimit-limit-tokens": "9"}, Reading(Metric.TOKENS, 60.0, 9)),
+        ({"x-ratelimit-remaining-tokens": "-9"}, Reading(Metric.TOKENS, 60.0, None, 0)),
         ({"x-ratelimit-remaining-requests": "0"}, Reading(Metric.REQUESTS, None, None, 0)),
         (
             {"x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "12"},
@@ -53,7 +82,7 @@ def test_the_window_is_what_the_family_knows(
         ),
         (
             {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "0"},
-            Reading(Metric.TOKENS, None, None, 0),
+            Reading(Metric.TOKENS, 60.0, None, 0),
         ),
         ({"x-ratelimit-limit-tokens": "", "x-ratelimit-remaining-tokens": "?"}, None),
         ({"x-ratelimit-reset-tokens": "5s"}, None),

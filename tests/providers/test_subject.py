@@ -38,6 +38,27 @@ def openai_error(message: str = "m", code: str | None = None, kind: str | None =
         (402, openai_error(), About.CREDIT),
         (402, None, About.CREDIT),
         (429, openai_error("Insufficient balance or no resource package.", "1113"), About.CREDIT),
+        (403, openai_error("Key limit exceeded (total limit)."), About.CREDIT),
+        # Too many at once, under every status.
+        (429, openai_error("Rate limit reached for requests", "1302"), About.CONCURRENCY),
+        (
+            402,
+            {"error": "Queue full for IP: 1.2.3.4: 1 requests already queued (max: 1)"},
+            About.CONCURRENCY,
+        ),
+        (429, openai_error("exceeded for UserConcurrentRequests"), About.CONCURRENCY),
+        (429, openai_error("Too many concurrent requests"), About.CONCURRENCY),
+        (429, openai_error("reached organization max concurrency: 3"), About.CONCURRENCY),
+        (429, openai_error("concurrency limit reached"), About.CONCURRENCY),
+        # A model outside the plan, though it sounds like money.
+        (429, openai_error("insufficient balance (1008)"), About.MODEL),
+        (403, {"error": "this model requires a subscription"}, About.MODEL),
+        (403, openai_error(kind="RestrictedModelsError"), About.MODEL),
+        (429, openai_error("m", "1311"), About.MODEL),
+        # A rate under a status of the request's fault is believed only as a whole code.
+        (400, openai_error("Rate limit exceeded.", kind="FreeUsageLimitError"), About.RATE),
+        (400, openai_error("bad field 'free-models-per-day'"), About.REQUEST),
+        (422, openai_error("bad field 'daily free allocation'"), About.REQUEST),
         # A rate's advice is not about money.
         (429, openai_error(f"Rate limit reached. {GROQ_ADVICE}"), About.RATE),
         (
@@ -97,6 +118,15 @@ def openai_error(message: str = "m", code: str | None = None, kind: str | None =
 def test_a_refusals_subject(status: int, body: Any, about: About | None) -> None:
     """Each row of the table, and the orders that matter, by example."""
     assert about_of(status, error_of(body) or BodyError()) is about
+
+
+def test_a_provider_may_give_a_status_another_meaning() -> None:
+    """Where the body says nothing of its own."""
+    forbidden = BodyError(message="Forbidden")
+
+    assert about_of(403, forbidden, {403: About.MODEL}) is About.MODEL
+    assert about_of(403, BodyError(code="insufficient_quota"), {403: About.MODEL}) is About.CREDIT
+    assert about_of(404, forbidden, {403: About.MODEL}) is About.MODEL
 
 
 def test_a_very_long_message_is_read_only_at_its_beginning() -> None:

@@ -53,6 +53,10 @@ class BodyError(NamedTuple):
     message: str = ""
     param: str = ""
 
+    def lines(self, length: int) -> str:
+        """Code, type and the beginning of the message, a line each, in lower case."""
+        return f"{self.code[:200]}\n{self.type[:200]}\n{self.message[:length]}".lower()
+
 
 def error_of(body: Any) -> BodyError | None:
     """The error in a body of any shape seen; None if it holds none (`error: null` is none)."""
@@ -122,7 +126,7 @@ def _read(node: Mapping[str, Any]) -> BodyError:
     return BodyError(
         status=_status(node),
         code=_reason(node.get("details")) or text_of(node.get("code") or node.get("status_code")),
-        type=kind if kind or word.isdigit() else word,
+        type=kind or (word if not word.isdigit() else "") or _limit_source(node),
         message=_message(node) + _upstream_words(node),
         param=text_of(node.get("param")),
     )
@@ -161,6 +165,12 @@ def _upstream_words(node: Mapping[str, Any]) -> str:
     metadata = node.get("metadata")
     raw = text_of(metadata.get("raw")) if isinstance(metadata, Mapping) else ""
     return f": {raw}" if raw else ""
+
+
+def _limit_source(node: Mapping[str, Any]) -> str:
+    """OpenRouter names the limit that tripped in `metadata.limit_source`."""
+    metadata = node.get("metadata")
+    return text_of(metadata.get("limit_source")) if isinstance(metadata, Mapping) else ""
 
 
 def _reason(details: Any) -> str:

@@ -4,6 +4,16 @@ What cannot be read is absent (None), never zero: zero is a value.
 """
 
 import re
+from datetime import UTC, datetime, tzinfo
+from typing import Final
+
+SECOND: Final = 1.0
+MINUTE: Final = 60.0
+HOUR: Final = 3_600.0
+DAY: Final = 86_400.0
+WEEK: Final = 604_800.0
+MONTH: Final = 2_592_000.0
+"""Thirty days: what a counter of a month is named by; where it ends, the calendar says."""
 
 TWO_DAYS = 172_800.0
 """No told time is believed beyond this, in seconds. The longest honest one is a day limit's reset;
@@ -31,6 +41,12 @@ LENGTH = rf"{_NUMBER}\s*(?:{'|'.join(_UNIT)})(?![a-z])"
 """A pattern for one part of a length in prose: `9m`, `38.016s`, `20 seconds`."""
 
 _GO_PARTS = re.compile("([0-9.]{1,36})([a-zµμ]+)")
+
+# RFC 3339, and the same with a space and without a zone, as people write it.
+_INSTANT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
+    r"(?:[Zz]| ?[+-][0-9]{2}:?[0-9]{2})?"
+)
 
 
 def clamp(seconds: float) -> float:
@@ -90,7 +106,7 @@ def from_now(value: float, now: float) -> float:
 
 
 def reset_in(text: str | None, now: float) -> float | None:
-    """Seconds until a reset that is written as a length, a number of seconds, or a Unix time."""
+    """Seconds until a reset written as a length, a number of seconds, a Unix time, or RFC 3339."""
     if not text:
         return None
     if has_unit(text):
@@ -98,7 +114,25 @@ def reset_in(text: str | None, now: float) -> float | None:
     else:
         plain = number(text)
         seconds = None if plain is None else from_now(plain, now)
+    if seconds is None and (moment := instant(text)) is not None:
+        seconds = moment - now
     return None if seconds is None else clamp(seconds)
+
+
+def instant(text: str, zone: tzinfo = UTC) -> float | None:
+    """Unix seconds of an RFC 3339 date and time, None for anything else.
+
+    Args:
+        text: With `T` or a space between date and time, with or without an offset.
+        zone: Whose time it is if it has no offset.
+    """
+    if not _INSTANT.fullmatch(text):
+        return None
+    try:
+        moment = datetime.fromisoformat(text.upper().replace(" +", "+").replace(" -", "-"))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def has_unit(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Google's errors (google.rpc): no header speaks of quota, the body's `details` tell all.
+"""Family google-rpc: no header speaks of quota, the body's `details` tell all.
 
 `QuotaFailure` lists what tripped, the window hidden in `quotaId`; `RetryInfo` has a delay. Where a
 day's quota tripped that delay is still a few seconds and wrong: the day ends at midnight Pacific
@@ -10,31 +10,18 @@ Source: ai.google.dev/gemini-api/docs/rate-limits and refusals in public issues,
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime, time, timedelta, timezone, tzinfo
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from stepwell.providers.dialects.bodies import node_of, text_of
-from stepwell.providers.dialects.durations import clamp, count, duration
-from stepwell.providers.dialects.refusal import read
+from stepwell.providers.dialects.calendars import PACIFIC, midnight
+from stepwell.providers.dialects.durations import DAY, HOUR, MINUTE, SECOND, clamp, count, duration
 from stepwell.providers.dialects.reply import Reply
 from stepwell.quota.limit import Metric, Scope
 from stepwell.quota.reading import About, Hint, Reading
 
-_DAY = 86_400.0
-_WINDOWS = (("PerDay", _DAY), ("PerHour", 3_600.0), ("PerMinute", 60.0), ("PerSecond", 1.0))
+_WINDOWS = (("PerDay", DAY), ("PerHour", HOUR), ("PerMinute", MINUTE), ("PerSecond", SECOND))
+_end_of_day = midnight(PACIFIC)
 _ZERO = re.compile(r"\blimit: 0(?![0-9.])")
-
-
-def _zone(name: str) -> tzinfo:
-    try:
-        return ZoneInfo(name)
-    except ZoneInfoNotFoundError:
-        # A system without time zones: right in winter, an hour late in summer, never early.
-        return timezone(timedelta(hours=-8))
-
-
-_PACIFIC = _zone("America/Los_Angeles")
 
 
 class Violation(NamedTuple):
@@ -44,11 +31,6 @@ class Violation(NamedTuple):
     window: float | None
     limit: int | None
     scope: Scope
-
-
-def gemini(reply: Reply) -> Hint:
-    """Google Gemini, native or OpenAI-compatible: an object, or an array around it."""
-    return with_quota_details(reply, read(reply))
 
 
 def with_quota_details(reply: Reply, hint: Hint) -> Hint:
@@ -61,28 +43,26 @@ def with_quota_details(reply: Reply, hint: Hint) -> Hint:
     violations = tuple(_violations(node, nothing=nothing))
     if nothing or any(violation.limit == 0 for violation in violations):
         return replace(
-            hint, about=About.MODEL, delay=None, readings=_readings(hint, violations, {})
+            hint,
+            about=About.MODEL,
+            delay=None,
+            guess=None,
+            readings=_readings(hint, violations, {}),
         )
     delay = _retry_delay(node)
     delay = hint.delay if delay is None else delay
     resets = {violation.window: delay for violation in violations}
-    if _DAY in resets or "PerDay" in message:
-        delay = resets[_DAY] = seconds_to_midnight(reply.now)
+    if DAY in resets or "PerDay" in message:
+        delay = resets[DAY] = _end_of_day(reply.now)
     readings = _readings(hint, violations, resets)
-    return replace(hint, delay=delay, readings=readings, scope=_scope(violations))
+    guess = hint.guess if delay is None else None
+    return replace(hint, delay=delay, guess=guess, readings=readings, scope=_scope(violations))
 
 
 def _scope(violations: tuple[Violation, ...]) -> Scope:
     """The whole account only where nothing narrower tripped."""
     whole = bool(violations) and all(v.scope is Scope.ACCOUNT for v in violations)
     return Scope.ACCOUNT if whole else Scope.MODEL
-
-
-def seconds_to_midnight(now: float) -> float:
-    """Seconds from `now`, Unix time, to the next midnight Pacific time, when a day's quota ends."""
-    here = datetime.fromtimestamp(now, _PACIFIC)
-    tomorrow = datetime.combine(here.date() + timedelta(days=1), time(), _PACIFIC)
-    return tomorrow.timestamp() - now
 
 
 def _is_google(node: Mapping[str, Any]) -> bool:

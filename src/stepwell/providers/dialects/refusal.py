@@ -1,21 +1,37 @@
-"""The shared reading of a response: what every dialect does around its own counters.
+"""The shared reading of a response: what every dialect does around the counters of its headers.
 
-The body is classified before any header is believed. Then comes the delay: the one a header states,
-a field of the body, a sentence, and last the reset of the counter that is empty.
+The body is classified before any header is believed. Then comes the delay:
+
+1. the end of a day or longer, where the words tell which calendar it follows: beside it a stated
+   delay of seconds is wrong;
+2. the delay that a header states, a field of the body, a sentence;
+3. the reset of the counter that is empty, the latest of several;
+4. the end of a shorter window that follows the clock;
+5. none, but a guess where the kind of refusal is known to last so long.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from datetime import tzinfo
+from typing import Any, NamedTuple
 
 from stepwell.providers.dialects.bodies import BodyError, error_of, node_of
-from stepwell.providers.dialects.durations import clamp, number, reset_in
-from stepwell.providers.dialects.prose import Tripped, largest_request, stated_wait, tripped
+from stepwell.providers.dialects.customs import UNKNOWN, Customs
+from stepwell.providers.dialects.durations import DAY, clamp, number, reset_in
+from stepwell.providers.dialects.headers import Counters
+from stepwell.providers.dialects.prose import (
+    Tripped,
+    largest_request,
+    stated_moment,
+    stated_wait,
+    tripped,
+)
 from stepwell.providers.dialects.reply import Reply
 from stepwell.providers.dialects.retry_after import stated_delay
+from stepwell.providers.dialects.sayings import SILENCE, Saying, saying_in
+from stepwell.providers.dialects.spent import COUNTED, empty_for, spent_counter, with_spent
 from stepwell.providers.dialects.subject import about_of, embedded_status
-from stepwell.quota.limit import Metric
-from stepwell.quota.reading import About, Hint, Reading
+from stepwell.quota.limit import Metric, Scope
+from stepwell.quota.reading import About, Hint, Reading, Tier
 
 NOTHING = Hint()
 """The hint of a success that says nothing: most responses."""
@@ -24,6 +40,9 @@ _LONGEST_WORDS = 200
 _NO_ERROR = BodyError()
 # Nothing about the provider is wrong: another request may come at once.
 _NO_DELAY = frozenset({About.TOO_LARGE, About.REQUEST})
+# What passes by itself; None is a server's fault.
+_PASSING = frozenset({About.RATE, About.CONCURRENCY, About.CAPACITY, None})
+_WIDE = frozenset({About.CREDIT, About.KEY})  # a key's trouble is that of all its models
 _DELAY_FIELDS = (
     ("retry_after_ms", 1e-3),
     ("retry_after", 1.0),
@@ -31,30 +50,27 @@ _DELAY_FIELDS = (
     ("retryAfter", 1.0),
 )
 
+# How long what nobody dates is known to last, in seconds: a lack of capacity passes in seconds, a
+# call of our own sooner; a machine of ours recovers as fast. Of a day whose end is unknown, ten
+# minutes are the most that a guess may keep free tokens unused.
+_CAPACITY_LASTS = 5.0
+_CONCURRENCY_LASTS = 1.0
+_LOCAL_LASTS = 2.0
+_LONGEST_GUESS = 600.0
 
-def read(reply: Reply, counters: tuple[Reading, ...] = ()) -> Hint:
-    """Everything the shared rules read out of a response, beside `counters` from its headers."""
+
+def read(reply: Reply, counted: Counters, customs: Customs = UNKNOWN) -> Hint:
+    """Everything the shared rules read out of a response.
+
+    Args:
+        reply: The response.
+        counted: The counters in its headers.
+        customs: What only the provider's name tells.
+    """
     status = failing_status(reply)
     if status is None:
-        return Hint(readings=counters) if counters else NOTHING
-    error = error_of(reply.body) or _NO_ERROR
-    named = tripped(error.message, error.type)
-    wait = _told_delay(reply, error)
-    about = _about(status, error, named)
-    if about is About.RATE and wait is None and named is None and _none_allowed(counters):
-        about = About.MODEL
-    if about in _NO_DELAY:
-        wait = None
-    readings = _with_named(counters, named, wait)
-    if wait is None and about is About.RATE:
-        wait = _empty_for(readings)
-    return Hint(
-        readings=readings,
-        delay=wait,
-        about=about,
-        words=" ".join(error.message[:1_000].split())[:_LONGEST_WORDS],
-        size=_size(about, error, named),
-    )
+        return _of_success(reply, counted)
+    return _of_refusal(reply, status, counted, customs)
 
 
 def failing_status(reply: Reply) -> int | None:
@@ -64,9 +80,79 @@ def failing_status(reply: Reply) -> int | None:
     return None if reply.body is None else embedded_status(reply.body)
 
 
-def _about(status: int, error: BodyError, named: Tripped | None) -> About | None:
+def _of_success(reply: Reply, counted: Counters) -> Hint:
+    over = reply.headers.get("x-ratelimit-over-limit") == "yes"  # Fireworks, Nebius
+    readings, others = counted
+    if not readings and not others and not over:
+        return NOTHING
+    return Hint(readings, empty_for(readings), over_limit=over, others=others)
+
+
+class _Heard(NamedTuple):
+    """What a refusal says.
+
+    Attributes:
+        error: Its words and codes.
+        about: What they are about.
+        named: The counter that they name.
+        saying: What they imply beyond that.
+        told: The delay that is stated anywhere, whether it counts or not.
+    """
+
+    error: BodyError
+    about: About | None
+    named: Tripped | None
+    saying: Saying
+    told: float | None
+
+
+def _of_refusal(reply: Reply, status: int, counted: Counters, customs: Customs) -> Hint:
+    heard = _listen(reply, status, counted, customs)
+    error, about, named, saying, told = heard
+    end = None if saying.ends is None else clamp(saying.ends(reply.now))
+    spent = spent_counter(about, named, saying, error, customs)
+    readings, others = with_spent(counted, spent, told, None if saying.assumed else end)
+    delay = _delay(heard, end, readings)
+    return Hint(
+        readings,
+        delay,
+        _guess(about, saying, spent, customs) if delay is None else None,
+        _scope(heard, readings, customs),
+        saying.tier,
+        about,
+        words=" ".join(error.message[:1_000].split())[:_LONGEST_WORDS],
+        size=_size(about, error, named),
+        others=others,
+    )
+
+
+def _listen(reply: Reply, status: int, counted: Counters, customs: Customs) -> _Heard:
+    error = _error(reply)
+    named = tripped(error.message, error.type)
+    saying = saying_in(error)
+    told = None if customs.local else _told_delay(reply, error, saying.zone)
+    about = _about(status, error, named, customs)
+    if about is About.RATE and told is None and named is None and _none_allowed(counted.readings):
+        about = About.MODEL
+    if about not in COUNTED and about is not About.CAPACITY:
+        saying = SILENCE
+    return _Heard(error, about, named, saying, told)
+
+
+def _error(reply: Reply) -> BodyError:
+    """The body's error; headers say what it leaves out."""
+    error = error_of(reply.body) or _NO_ERROR
+    message = error.message or reply.headers.get("x-error-message", "")  # Hugging Face
+    kind = error.type or reply.headers.get("x-ratelimit-type", "")  # GitHub, Azure
+    return error._replace(message=message, type=kind)
+
+
+# --- what it is about
+
+
+def _about(status: int, error: BodyError, named: Tripped | None, customs: Customs) -> About | None:
     """What the words say, and for a rate what the numbers among them say beyond that."""
-    about = about_of(status, error)
+    about = about_of(status, error, customs.statuses)
     if about is not About.RATE or named is None:
         return about
     if named.limit == 0:
@@ -74,13 +160,13 @@ def _about(status: int, error: BodyError, named: Tripped | None) -> About | None
     return About.TOO_LARGE if named.never_fits else about
 
 
-def _none_allowed(counters: tuple[Reading, ...]) -> bool:
+def _none_allowed(readings: tuple[Reading, ...]) -> bool:
     """Whether every counter's limit is 0: the plan is without this model (seen at Mistral).
 
     Some gateways fill unknown counters with zeros, so this is believed of all counters together,
     and only where neither a delay nor a limit is told beside them.
     """
-    return bool(counters) and all(counter.limit == 0 for counter in counters)
+    return bool(readings) and all(reading.limit == 0 for reading in readings)
 
 
 def _size(about: About | None, error: BodyError, named: Tripped | None) -> int | None:
@@ -91,11 +177,73 @@ def _size(about: About | None, error: BodyError, named: Tripped | None) -> int |
     return largest_request(error.message)
 
 
-def _told_delay(reply: Reply, error: BodyError) -> float | None:
+def _scope(heard: _Heard, readings: tuple[Reading, ...], customs: Customs) -> Scope:
+    """The narrowest that is proved: by the words, by the counters that are empty, or by custom."""
+    if heard.about in _WIDE or heard.saying.tier is Tier.FREE:
+        return Scope.ACCOUNT
+    if heard.about not in COUNTED:
+        return Scope.MODEL
+    said = (heard.named.scope if heard.named else None) or heard.saying.scope
+    if said is not None:
+        return said
+    empty = {reading.scope for reading in readings if reading.remaining == 0}
+    return empty.pop() if len(empty) == 1 else customs.scope
+
+
+# --- for how long
+
+
+def _delay(heard: _Heard, end: float | None, readings: tuple[Reading, ...]) -> float | None:
+    """See the module's text for the order; `end` is that of the window that the words imply."""
+    told = _believed(heard.told, heard.about, readings)
+    if heard.about not in COUNTED:
+        return told
+    window = heard.saying.window
+    if end is not None and window is not None and window >= DAY:
+        exact = [r.reset for r in readings if r.remaining == 0 and r.window == window]
+        return end if not exact or exact[0] is None else exact[0]
+    if told is not None:
+        return told
+    empty = empty_for(readings) if heard.about is About.RATE else None
+    return end if empty is None else empty
+
+
+def _guess(
+    about: About | None, saying: Saying, spent: Tripped | None, customs: Customs
+) -> float | None:
+    if customs.local:
+        return _LOCAL_LASTS if about in _PASSING else None
+    if about is About.CAPACITY:
+        return saying.guess or _CAPACITY_LASTS
+    if about is About.CONCURRENCY:
+        return saying.guess or _CONCURRENCY_LASTS
+    if about is not About.RATE:
+        return None
+    long = spent is not None and (spent.window or 0.0) > _LONGEST_GUESS
+    return saying.guess or customs.guess or (_LONGEST_GUESS if long else None)
+
+
+def _believed(
+    told: float | None, about: About | None, readings: tuple[Reading, ...]
+) -> float | None:
+    """The told delay, where it says when to come back.
+
+    A zero does not beside a counter that is empty (Azure), nor where a call of ours has to end first
+    (GitHub).
+    """
+    if about in _NO_DELAY:
+        return None
+    empty = about is About.RATE and any(reading.remaining == 0 for reading in readings)
+    return None if told == 0 and (empty or about is About.CONCURRENCY) else told
+
+
+def _told_delay(reply: Reply, error: BodyError, zone: tzinfo) -> float | None:
     delay = stated_delay(reply.headers, reply.now)
     if delay is None:
         delay = _field_delay(reply)
     said = stated_wait(error.message)
+    if said is None:
+        said = stated_moment(error.message, zone, reply.now)
     if delay is None or said is None:
         return said if delay is None else delay
     # Retry-After has whole seconds, rounded up; the sentence beside it says the same exactly, and a
@@ -121,54 +269,3 @@ def _delay_in(fields: Mapping[str, Any], now: float) -> float | None:
         if isinstance(value, str) and (delay := reset_in(value, now)) is not None:
             return delay
     return None
-
-
-def _with_named(
-    counters: tuple[Reading, ...], named: Tripped | None, wait: float | None
-) -> tuple[Reading, ...]:
-    """The counters with the one that the text names.
-
-    1. A header counts the same metric up to the same limit: it is that bucket. Its numbers are
-       exact; the text adds the window, which such a header's name does not tell.
-    2. A header seems to count the same metric in the same window: the text is about what tripped,
-       so it replaces it.
-    3. Otherwise it stands beside them.
-    """
-    if named is None or named.metric is None:
-        return counters
-    for index, counter in enumerate(counters):
-        if counter.metric is named.metric and counter.limit == named.limit:
-            window = named.window or counter.window
-            return (*counters[:index], replace(counter, window=window), *counters[index + 1 :])
-    others = (c for c in counters if c.metric is not named.metric or c.window != named.window)
-    return (_reading_of(named, named.metric, wait), *others)
-
-
-def _reading_of(named: Tripped, metric: Metric, wait: float | None) -> Reading:
-    whole = _whole_in(named) if named.refills else None
-    # Of a window that is not named only the delay is known: until it has passed nothing fits.
-    reset = wait if whole is None else whole
-    refills = whole is not None
-    return Reading(metric, named.window, named.limit, named.remaining, reset, refills=refills)
-
-
-def _whole_in(named: Tripped) -> float | None:
-    """Seconds until a bucket is whole. The delay beside it is shorter: until this request fits."""
-    if not named.window or named.used is None or not named.limit:
-        return None
-    return clamp(named.window * named.used / named.limit)
-
-
-def _empty_for(readings: tuple[Reading, ...]) -> float | None:
-    """Seconds until every empty counter has a unit again, as far as they tell; else None."""
-    waits = [_next_unit(reading) for reading in readings if reading.remaining == 0]
-    return max((wait for wait in waits if wait is not None), default=None)
-
-
-def _next_unit(reading: Reading) -> float | None:
-    """Seconds until one request fits. How many tokens a request needs, only the ledger knows."""
-    if reading.reset is None or not reading.refills:
-        return reading.reset
-    if reading.metric is Metric.TOKENS or not reading.limit:
-        return None
-    return reading.reset / reading.limit

@@ -44,8 +44,12 @@ def quota_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return found
 
 
+_BY_WORD = ("limit", "retry", "anthropic-priority-", "-call-remaining")
+_BY_NAME = frozenset({"date", "x-error-message"})
+
+
 @lru_cache(maxsize=1024)  # the same few dozen names come with each response
 def _quota_name(raw: bytes) -> str:
     """The header's name in lower case if it may speak of quota, else nothing."""
     name = raw.decode("latin-1").lower()
-    return name if "limit" in name or "retry" in name or name == "date" else ""
+    return name if name in _BY_NAME or any(word in name for word in _BY_WORD) else ""

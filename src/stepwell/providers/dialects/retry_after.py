@@ -20,6 +20,10 @@ _DATE = re.compile(
 )
 
 
+# What tripped resets then: GitHub's seconds, and the subscription keys' instant at Anthropic.
+_RESETS = ("x-ratelimit-timeremaining", "anthropic-ratelimit-unified-reset")
+
+
 def stated_delay(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds to wait, as `retry-after-ms` or `retry-after` say; None if neither does.
 
@@ -31,7 +35,10 @@ def stated_delay(headers: Mapping[str, str], now: float) -> float | None:
         return clamp(milliseconds / 1000)
     delay = parse_retry_after(headers.get("retry-after"), headers.get("date"), now=now)
     if delay is None and milliseconds is not None:
-        return 0.0
+        delay = 0.0
+    if delay is None:
+        resets = (reset_in(headers.get(name), now) for name in _RESETS)
+        delay = next((reset for reset in resets if reset is not None), None)
     return delay
 
 
