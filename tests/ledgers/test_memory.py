@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from typing import Any
 
 import pytest
@@ -43,15 +44,20 @@ class Forgetful(MemoryLedger):
 class Deaf(MemoryLedger):
     """Believes no reading."""
 
-    def _observe(self, held: Any, readings: Iterable[Reading], now: float) -> None:
-        super()._observe(held, (), now)
+    def _observe(self, held: Any, readings: Iterable[Reading], now: float, **more: Any) -> None:
+        super()._observe(held, (), now, **more)
 
 
 class Eager(MemoryLedger):
     """Admits anyone anywhere."""
 
     async def reserve(
-        self, targets: Sequence[Reservable], tokens: int, *, arrived: float
+        self,
+        targets: Sequence[Reservable],
+        tokens: int,
+        *,
+        arrived: float,
+        waits_until: float = -inf,
     ) -> Reservation | Wait | Exhausted:
         desk = self._desk(targets[0])
         return self._take(desk, targets[0], tokens, self._clock.monotonic())

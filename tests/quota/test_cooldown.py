@@ -96,6 +96,20 @@ def test_a_told_time_extends_out_of_service() -> None:
     assert not shorter.block("t", 0.0, 1).told
 
 
+@pytest.mark.parametrize("bench", [Bench.RATE, Bench.FAULT])
+def test_a_known_length_is_the_first_guess(bench: Bench) -> None:
+    """It takes as much patience, doubles, is capped and stays soft, as every guess."""
+    cooldown, now = Cooldown(bench), 0.0
+    for _ in range(1, RULES[bench].patience):
+        cooldown.set(now, call=0, mark=0, guess=100.0)
+        assert cooldown.opens(now, 1) == now
+    for repeat, expected in enumerate([100.0, 200.0, 400.0, 600.0]):
+        cooldown.set(now, call=repeat, mark=repeat, guess=100.0)
+        assert cooldown.opens(now, 1) == now + expected
+        assert not cooldown.block("t", now, 1).hard
+        now += expected
+
+
 def test_half_open_admits_one_probe_and_blocks_the_others_softly() -> None:
     """Also out of service: evidence is on its way, so the others may wait for it."""
     cooldown = Cooldown(Bench.KEY)

@@ -10,9 +10,9 @@ def test_a_probe_marks_every_guess_in_its_way() -> None:
     desk, sibling = Desk("a/m", "a", shared), Desk("a/n", "a", shared)
     for scope in Scope:
         desk.take(1, 1, 0.0, probe=False)
-        desk.age(1, 0.0)
-        desk.spend(1, 1, 0.0)
-        desk.judge(1, 1, Report(Ended.REFUSED, bench=Bench.RATE, scope=scope), 0.0)
+        desk.age(1, 0.0, 0.0)
+        desk.spend(1, 1, 0.0, 0.0)
+        desk.judge(1, 1, Report(Ended.REFUSED, bench=Bench.RATE, scope=scope), 0.0, 0.0)
     assert desk.take(2, 1, 30.0, probe=False), "half-open: the next call is the probe"
     assert not desk.is_open(30.0, 1)
     assert not sibling.is_open(30.0, 1), "the account is being probed"

@@ -13,7 +13,7 @@ def requests(
 
 
 def tokens(remaining: int, *, limit: int | None = 1000) -> Reading:
-    return Reading(Metric.TOKENS, window=60.0, limit=limit, remaining=remaining)
+    return Reading(Metric.TOKENS, window=60.0, limit=limit, remaining=remaining, reset=60.0)
 
 
 def read(reading: Reading, *, now: float = 0.0, traffic: Traffic | None = None) -> Meter:
@@ -32,14 +32,29 @@ def test_a_reading_expires_at_its_reset() -> None:
 
 @pytest.mark.parametrize(
     ("reset", "window", "lifetime"),
-    [(5.0, 60.0, 5.0), (None, 3600.0, 3600.0), (None, None, 60.0), (1e12, None, MAX_TOLD)],
+    [
+        (5.0, 60.0, 5.0),
+        (None, 10.0, 10.0),
+        (None, 86400.0, 600.0),
+        (None, None, 60.0),
+        (1e12, None, MAX_TOLD),
+    ],
 )
 def test_without_a_reset_the_window_bounds_a_reading(
     reset: float | None, window: float | None, lifetime: float
 ) -> None:
-    """Reset, else window, else a minute; and never longer than is believable."""
+    """Reset, else window up to ten minutes, else a minute; and never longer than is believable."""
     meter = read(Reading(Metric.REQUESTS, window=window, remaining=0, reset=reset))
     assert meter.expires == lifetime
+
+
+def test_without_a_reset_an_empty_counter_is_only_a_soft_block() -> None:
+    """When its room comes back is our guess, and a guess may not fail a request."""
+    meter = read(Reading(Metric.REQUESTS, window=86_400.0, remaining=0))
+    block = meter.block("t", 0.0, 1)
+    assert (block.hard, block.told, block.until) == (False, False, 600.0)
+    told = read(requests(0, reset=7.0)).block("t", 0.0, 1)
+    assert (told.hard, told.told) == (True, True)
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,18 @@ def test_the_limit_that_binds_longest_is_named() -> None:
     assert refusal.wait == 86370
 
 
+def test_a_limit_may_be_one_model_s() -> None:
+    """It neither counts the calls of another model nor refuses them."""
+    referee = Limiter([SimLimit("requests", 1, 60.0, model="m")], 0.0)
+    assert [admit(referee, 0.0, model=model) for model in ("n", "m", "n", "m")] == [
+        True,
+        True,
+        True,
+        False,
+    ]
+    assert referee.gauges("k", "n", 0.0) == ()
+
+
 @given(
     kind=st.sampled_from(KINDS),
     steps=st.lists(

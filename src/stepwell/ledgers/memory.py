@@ -5,15 +5,20 @@ has expired is found on look-up. State is kept for each target ever asked for, w
 bounds.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 
 from stepwell.clock import Clock
+from stepwell.ledgers.record import Memory, Record
 from stepwell.quota.choice import choose
+from stepwell.quota.cooldown import RULES
 from stepwell.quota.desk import Desk
 from stepwell.quota.ledger import (
     Ended,
     Exhausted,
+    Preview,
     Report,
     Reservable,
     Reservation,
@@ -33,12 +38,14 @@ class _Held(Reservation):
         call: Its number; a lower number is an older call.
         desk: Where it was taken.
         observed: Its request ages.
+        answered: Monotonic time at which its response began; inf before.
         ended: It was settled or released.
     """
 
     call: int
     desk: Desk = field(repr=False)
     observed: bool = False
+    answered: float = inf
     ended: bool = False
 
 
@@ -55,32 +62,65 @@ class MemoryLedger:
         self._accounts: dict[str, Pool] = {}
         self._calls = 0
         self._subscribers: dict[object, Callable[[], object]] = {}
+        self._memory: Memory | None = None
+        # Records of what nobody has asked for yet, and when they were read.
+        self._records: dict[tuple[str, str | None], tuple[Record, float]] = {}
 
     def __repr__(self) -> str:
         flying = sum(pool.in_flight for pool in self._accounts.values())
         return f"<MemoryLedger {len(self._desks)} targets, {flying} in flight>"
 
     async def reserve(
-        self, targets: Sequence[Reservable], tokens: int, *, arrived: float
+        self,
+        targets: Sequence[Reservable],
+        tokens: int,
+        *,
+        arrived: float,
+        waits_until: float = -inf,
     ) -> Reservation | Wait | Exhausted:
-        """See `Ledger.reserve`; never waits."""
+        """See `Ledger.reserve`; waits for nothing but, once, the records of an earlier process."""
+        await self._recall()
         now = self._clock.monotonic()
         for target in targets:
             desk = self._desk(target)
             if desk.is_open(now, tokens):
                 return self._take(desk, target, tokens, now)
         standings = [self._desk(target).standing(now, tokens, arrived) for target in targets]
-        chosen = choose(standings, now)
+        chosen = choose(standings, now, waits_until)
         if isinstance(chosen, int):
             target = targets[chosen]
             return self._take(self._desk(target), target, tokens, now, probe=True)
         return chosen
 
+    async def preview(
+        self,
+        targets: Sequence[Reservable],
+        tokens: int,
+        *,
+        arrived: float,
+        waits_until: float = -inf,
+    ) -> Preview:
+        """See `Ledger.preview`; waits as `reserve` does."""
+        await self._recall()
+        now = self._clock.monotonic()
+        desks = [self._glimpse(target) for target in targets]
+        blocks = tuple(desk.block(now, tokens) for desk in desks)
+        if None in blocks:
+            return Preview(blocks.index(None), blocks)
+        chosen = choose([desk.standing(now, tokens, arrived) for desk in desks], now, waits_until)
+        if isinstance(chosen, int):
+            return Preview(chosen, blocks)
+        return Preview(None, blocks, chosen.until)
+
     def observe(self, reservation: Reservation, readings: Sequence[Reading]) -> None:
         held = _running(reservation)
         if held is not None:
-            self._observe(held, readings, self._clock.monotonic())
-            if readings:
+            news = bool(readings) or not held.observed  # from now on its end can be told
+            now = self._clock.monotonic()
+            self._observe(held, readings, now)
+            self._age(held, now)
+            self._note(held.desk)
+            if news:
                 self._notify()
 
     def settle(self, reservation: Reservation, report: Report) -> None:
@@ -90,11 +130,15 @@ class MemoryLedger:
         held.ended = True
         now = self._clock.monotonic()
         if report.was_sent:
-            self._observe(held, report.readings, now)
-            held.desk.spend(held.call, _cost(held.tokens, report), now)
+            cost = _cost(held.tokens, report)
+            self._observe(held, report.readings, now, ended=report.ended)
+            held.desk.learn(held.call, report, held.tokens, held.started, held.answered)
+            self._age(held, now, ended=report.ended)
+            held.desk.spend(held.call, cost, held.started, now)
         else:
             held.desk.give_back(held.call, request=not held.observed)
-        held.desk.judge(held.call, self._calls, report, now)
+        held.desk.judge(held.call, self._calls, report, held.started, now)
+        self._note(held.desk, urgent=_is_sure(report))
         self._notify()
 
     def release(self, reservation: Reservation) -> None:
@@ -103,17 +147,21 @@ class MemoryLedger:
             return
         held.ended = True
         held.desk.give_back(held.call, request=not held.observed)
+        self._note(held.desk)
         self._notify()
 
     def cool_down(
         self, target: Reservable, seconds: float, *, scope: Scope = Scope.MODEL, words: str = ""
     ) -> None:
         now = self._clock.monotonic()
-        self._desk(target).tell(self._calls, seconds, scope, words, now)
+        desk = self._desk(target)
+        desk.tell(self._calls, seconds, scope, words, now)
+        self._note(desk, urgent=True)
         self._notify()
 
     async def snapshot(self) -> tuple[TargetStatus, ...]:
-        """See `Ledger.snapshot`; never waits."""
+        """See `Ledger.snapshot`; waits as `reserve` does."""
+        await self._recall()
         now = self._clock.monotonic()
         return tuple(desk.status(now) for desk in self._desks.values())
 
@@ -126,13 +174,83 @@ class MemoryLedger:
 
         return unsubscribe
 
+    # --- memory
+
+    def remember(self, memory: Memory) -> None:
+        """Write through to `memory` from now on."""
+        self._memory = memory
+
+    def export(self, targets: Iterable[str] | None = None) -> Iterator[Record]:
+        """Yield the records of these targets, all by default, and of their accounts.
+
+        Each is of the moment at which it is taken.
+        """
+        keys = list(self._desks) if targets is None else targets
+        desks = [self._desks[key] for key in keys if key in self._desks]
+        for desk in desks:
+            yield Record(desk.account, desk.key, desk.export(self._clock.monotonic()))
+        for account in {desk.account for desk in desks}:
+            state = self._accounts[account].export(self._clock.monotonic())
+            yield Record(account, None, state)
+
+    def restore(self, records: Iterable[Record], targets: Iterable[Reservable] = ()) -> None:
+        """Know again what was exported; what is known already is added to.
+
+        Args:
+            records: Those of targets that nobody has asked for are kept until somebody does.
+            targets: They show in the snapshot from now on.
+        """
+        now = self._clock.monotonic()
+        self._records |= {(record.account, record.target): (record, now) for record in records}
+        for account, pool in self._accounts.items():
+            self._restore(pool, account, None)
+        for desk in self._desks.values():
+            self._restore(desk, desk.account, desk.key)
+        for target in targets:
+            self._desk(target)
+        self._notify()
+
+    def _restore(self, part: Desk | Pool, account: str, target: str | None) -> None:
+        record, read_at = self._records.pop((account, target), (None, 0.0))
+        if record is not None:
+            # What somebody has edited is worth less than the request that meets it.
+            with suppress(LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+                part.restore(record.state, read_at - record.age, read_at)
+
+    async def _recall(self) -> None:
+        if self._memory is not None and not self._memory.is_recalled:
+            await self._memory.recall()
+
+    def _note(self, desk: Desk, *, urgent: bool = False) -> None:
+        if self._memory is not None:
+            self._memory.note(desk.key, urgent=urgent)
+
+    # --- inner
+
     def _desk(self, target: Reservable) -> Desk:
         desk = self._desks.get(target.key)
         if desk is None:
-            shared = self._accounts.setdefault(target.account, Pool(Scope.ACCOUNT))
-            desk = self._desks[target.key] = Desk(target.key, target.account, shared)
+            desk = self._desks[target.key] = self._make_desk(target)
         if desk.target is not target:
             desk.adopt(target)
+        return desk
+
+    def _glimpse(self, target: Reservable) -> Desk:
+        """Return a target's desk; for one never asked for a desk that is not kept."""
+        desk = self._desks.get(target.key)
+        if desk is None:
+            shared = self._accounts.get(target.account) or Pool(Scope.ACCOUNT)
+            desk = Desk(target.key, target.account, shared)
+            desk.adopt(target)
+        return desk
+
+    def _make_desk(self, target: Reservable) -> Desk:
+        shared = self._accounts.get(target.account)
+        if shared is None:
+            shared = self._accounts[target.account] = Pool(Scope.ACCOUNT)
+            self._restore(shared, target.account, None)
+        desk = Desk(target.key, target.account, shared)
+        self._restore(desk, target.account, target.key)
         return desk
 
     def _take(
@@ -140,15 +258,29 @@ class MemoryLedger:
     ) -> Reservation:
         self._calls += 1
         probe = desk.take(self._calls, tokens, now, probe=probe)
+        self._note(desk)
         return _Held(
             target=target, tokens=tokens, started=now, probe=probe, call=self._calls, desk=desk
         )
 
-    def _observe(self, held: _Held, readings: Iterable[Reading], now: float) -> None:
-        held.desk.read(held.call, readings, now)
+    def _observe(
+        self,
+        held: _Held,
+        readings: Iterable[Reading],
+        now: float,
+        *,
+        ended: Ended = Ended.SUCCESS,
+    ) -> None:
+        if not held.observed:
+            held.answered = now
+        served = ended is Ended.SUCCESS
+        held.desk.read(held.call, readings, held.started, now, served=served)
+
+    def _age(self, held: _Held, now: float, *, ended: Ended = Ended.SUCCESS) -> None:
         if not held.observed:
             held.observed = True
-            held.desk.age(held.call, now)
+            sure = ended in (Ended.SUCCESS, Ended.NEUTRAL)
+            held.desk.age(held.call, held.started, now, sure=sure)
 
     def _notify(self) -> None:
         for callback in tuple(self._subscribers.values()):
@@ -158,6 +290,11 @@ class MemoryLedger:
 def _running(reservation: Reservation) -> _Held | None:
     """Return a reservation that is still to be settled; None for any other, also a foreign one."""
     return reservation if isinstance(reservation, _Held) and not reservation.ended else None
+
+
+def _is_sure(report: Report) -> bool:
+    """Tell whether a call brought a cooldown that is no mere guess about rates and faults."""
+    return report.bench is not None and (report.delay is not None or RULES[report.bench].hard)
 
 
 def _cost(estimate: int, report: Report) -> int:

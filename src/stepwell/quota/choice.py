@@ -2,6 +2,7 @@
 
 1. A target that is only softly blocked is probed, the most hopeful one first, if no probe is out
    there already, the last refusal is a second ago, and it has not yet answered for this request.
+   A request that can wait probes nobody while room is told or counted to come in time.
 2. A request gives up when every target is hard-blocked or has refused or failed a call, anyone's,
    since the request arrived. That is the rule of evidence.
 3. Otherwise evidence is on its way, and the request waits for it.
@@ -33,28 +34,36 @@ class Standing:
 
     Attributes:
         block: What is in the way.
-        waits: It may still answer for this request: softly blocked and without evidence.
+        waits: It may still answer for this request: softly blocked and without evidence, or in the
+            last moment of a told time, which is rounded up and aged on its way.
         probe_at: Monotonic time from which it may be probed; inf while a probe is out.
+        coming: Monotonic time from which it has room, as far as that is told or counted; inf if
+            it is guessed or not known.
     """
 
     block: Block
     waits: bool
     probe_at: float
+    coming: float = inf
 
     @classmethod
-    def of(cls, block: Block, *, answered: bool, probe_at: float) -> Self:
+    def of(cls, block: Block, *, answered: bool, probe_at: float, flying: bool = False) -> Self:
         """Judge a block.
 
         Args:
             block: What is in the way.
             answered: The target has refused or failed a call since the request came in.
             probe_at: When it may be probed, as far as other requests' probes go.
+            flying: Calls are in flight there, or at its account.
         """
-        if block.hard or not answered:
-            return cls(block, waits=not block.hard, probe_at=probe_at)
+        coming = _coming(block, flying=flying)
+        if block.hard:
+            return cls(block, waits=block.is_ending, probe_at=inf, coming=coming)
+        if not answered:
+            return cls(block, waits=True, probe_at=probe_at, coming=coming)
         if block.reason == "slow_start":
             return cls(block, waits=True, probe_at=inf)
-        return cls(replace(block, reason="refused"), waits=False, probe_at=inf)
+        return cls(replace(block, reason="refused"), waits=False, probe_at=inf, coming=coming)
 
     @property
     def hope(self) -> tuple[int, float]:
@@ -70,18 +79,34 @@ def worst(blocks: Iterable[Block]) -> Block | None:
     return max(blocks, key=lambda block: (block.hard, _end(block, unknown=-inf)), default=None)
 
 
-def choose(standings: Sequence[Standing], now: float) -> int | Wait | Exhausted:
-    """Return the index of the target to probe, or why there is none."""
+def choose(
+    standings: Sequence[Standing], now: float, waits_until: float = -inf
+) -> int | Wait | Exhausted:
+    """Return the index of the target to probe, or why there is none.
+
+    Args:
+        standings: One for each target asked for, in order.
+        now: Monotonic time.
+        waits_until: Monotonic time until which the request can wait.
+    """
     waiting = [index for index, standing in enumerate(standings) if standing.waits]
     ready = [index for index in waiting if standings[index].probe_at <= now]
-    if ready:
+    if ready and all(standing.coming > waits_until for standing in standings):
         return min(ready, key=lambda index: standings[index].hope)
     blocks = tuple(standing.block for standing in standings)
     moments = [block.until for block in blocks if block.until is not None]
     if not waiting:
         return Exhausted(min(moments, default=None), blocks)
-    probes = [standings[index].probe_at for index in waiting]
+    probes = [standings[index].probe_at for index in waiting if index not in ready]
     return Wait(min([*moments, *filter(isfinite, probes)], default=None), blocks)
+
+
+def _coming(block: Block, *, flying: bool) -> float:
+    if not block.hard and block.reason != "count":
+        return inf
+    # What is in flight has no end yet, but will have; without it there is more asked than fits.
+    counts_on = 0.0 if flying and not block.hard else inf
+    return _end(block, unknown=counts_on)
 
 
 def _end(block: Block, *, unknown: float) -> float:

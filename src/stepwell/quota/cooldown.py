@@ -19,7 +19,7 @@ short.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from stepwell.quota.gate import known
 from stepwell.quota.ledger import Bench, Block
@@ -69,6 +69,7 @@ class Cooldown:
     """
 
     __slots__ = (
+        "_blur",
         "_guessed",
         "_level",
         "_mark",
@@ -92,18 +93,37 @@ class Cooldown:
         self._mark = -1
         self._probe: int | None = None  # the call that tries it out
         self._words = ""
+        self._blur = 0.0
 
     def __repr__(self) -> str:
         return f"<Cooldown {self.bench}, told {self._told:g}, guessed {self._guessed:g}>"
 
     def set(
-        self, now: float, *, call: int, mark: int, delay: float | None = None, words: str = ""
+        self,
+        now: float,
+        *,
+        call: int,
+        mark: int,
+        delay: float | None = None,
+        guess: float | None = None,
+        blur: float = 0.0,
+        words: str = "",
     ) -> None:
-        """Learn that `call` was refused or failed, and perhaps for how long."""
+        """Learn that `call` was refused or failed, and perhaps for how long.
+
+        Args:
+            now: Monotonic seconds.
+            call: Its number.
+            mark: The youngest call's number.
+            delay: The seconds that the provider told.
+            guess: The seconds that what it said is known to last, instead of the rule's first guess.
+            blur: By so many seconds the told time may be too long.
+            words: The provider's.
+        """
         if delay is None or self._rule.hard:
-            self._guess(now, call, mark, words)
+            self._guess(now, call, mark, guess, words)
         if delay is not None:
-            self._tell(now + believable(delay), mark, words)
+            self._tell(now + believable(delay), blur, mark, words)
 
     def recover(self, call: int) -> None:
         """Learn that `call` succeeded. What was told stays, and an older call proves nothing."""
@@ -142,11 +162,34 @@ class Cooldown:
             until=known(until),
             told=told,
             hard=until < inf and (told or self._rule.hard),
+            is_ending=told and until - self._blur <= now,
             bench=self.bench,
             words=self._words,
         )
 
-    def _tell(self, until: float, mark: int, words: str) -> None:
+    def export(self, now: float) -> dict[str, Any]:
+        """Return what is known, in plain values, with times relative to `now`."""
+        return {
+            "bench": self.bench,
+            "told": max(0.0, self._told - now),
+            "guessed": self._guessed - now if self._level else None,
+            "level": self._level,
+            "row": self._row,
+            "words": self._words,
+        }
+
+    def restore(self, state: Mapping[str, Any], then: float) -> None:
+        """Learn what was exported at `then`; a guess of our own, being newer, stays."""
+        if not self._level:
+            self._level, self._row = state["level"], max(self._row, state["row"])
+            if self._level:
+                self._move(guessed=then + min(state["guessed"], self._rule.longest))
+        if state["told"] > 0:
+            self._move(told=then + believable(state["told"]))
+        self._words = self._words or state["words"]
+
+    def _tell(self, until: float, blur: float, mark: int, words: str) -> None:
+        self._blur = blur if until >= self._told else self._blur
         self._mark, self._words = mark, words
         if self._rule.hard:
             self._move(told=until)
@@ -154,7 +197,7 @@ class Cooldown:
             self._level = 0
             self._move(told=until, guessed=-inf)
 
-    def _guess(self, now: float, call: int, mark: int, words: str) -> None:
+    def _guess(self, now: float, call: int, mark: int, lasts: float | None, words: str) -> None:
         if self._until > now:
             return
         self._row += 1
@@ -162,7 +205,8 @@ class Cooldown:
             return
         if call > self._mark or not self._level:
             self._level += 1
-        doubled = self._rule.first * 2 ** min(self._level - 1, 32)
+        first = self._rule.first if lasts is None else believable(lasts)
+        doubled = first * 2 ** min(self._level - 1, 32)
         self._mark, self._words = mark, words
         self._move(guessed=now + min(doubled, self._rule.longest))
 

@@ -3,11 +3,14 @@
 It joins the target's own pool and its account's; all that is asked or booked concerns both.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from math import inf
+from typing import Any
 
 from stepwell.quota.choice import Standing, worst
 from stepwell.quota.cooldown import RULES
+from stepwell.quota.count import Challenge, Count
 from stepwell.quota.gate import Gate
 from stepwell.quota.ledger import Bench, Block, Ended, Report, Reservable, TargetStatus
 from stepwell.quota.limit import Scope
@@ -17,6 +20,12 @@ from stepwell.quota.slow_start import SlowStart
 
 # A target whose last answer was a refusal is probed once in so many seconds.
 _PROBE_EVERY = 1.0
+
+# Delays are told in whole seconds, rounded up, or to the millisecond; and a second is as long as
+# anybody waits for a told time to end.
+_WHOLE = 1.0
+_ROUNDED = 0.02
+_MOST_BLUR = 1.0
 
 
 class Slots:
@@ -45,6 +54,7 @@ class Desk:
     """
 
     __slots__ = (
+        "_explained",
         "_gates",
         "_probes",
         "_slots",
@@ -62,10 +72,11 @@ class Desk:
         self.own = Pool(Scope.MODEL)
         self.shared = shared
         self.target: Reservable | None = None
-        self._probes: set[int] = set()
+        self._probes: dict[int, list[tuple[Count, Challenge]]] = {}
         self._slots = Slots(shared)
         self._slow_start = SlowStart(self.own, shared)
         self._gates: tuple[Gate, ...] = ()
+        self._explained = False  # a count says when a refused target has room again
 
     def __repr__(self) -> str:
         return f"<Desk {self.key}, {self.own.in_flight} in flight>"
@@ -75,6 +86,7 @@ class Desk:
         self.target = target
         self.own.adopt(target.limits)
         self.shared.adopt(target.limits)
+        self.own.watch()
         self._slots.limit = target.concurrency
         # Gates that can never shut for this target are not asked.
         slots = () if target.concurrency is None else (self._slots,)
@@ -102,8 +114,13 @@ class Desk:
         """Describe this target, which is not open, to one request."""
         block = self.block(now, tokens)
         assert block is not None
-        answered = any(pool.refused_at >= arrived for pool in self._pools)
-        return Standing.of(block, answered=answered, probe_at=self._probe_at(now))
+        if block.reason == "count" and self._probes:
+            block = replace(block, hard=False)  # what it comes to will tell more than we know
+        answered = any(
+            pool.refused_at >= arrived and not pool.has_moved(now, tokens) for pool in self._pools
+        )
+        flying = bool(self.own.in_flight or self.shared.in_flight)
+        return Standing.of(block, answered=answered, probe_at=self._probe_at(now), flying=flying)
 
     def status(self, now: float) -> TargetStatus:
         return TargetStatus(
@@ -118,27 +135,69 @@ class Desk:
 
     def take(self, call: int, tokens: int, now: float, *, probe: bool) -> bool:
         """Book a reservation; return whether it is a probe, as a half-open target's call is."""
+        past = (
+            [each for pool in self._pools for each in pool.challenges(now, tokens)] if probe else []
+        )
         probe = probe or self.own.is_half_open(now) or self.shared.is_half_open(now)
         for pool in self._pools:
             pool.take(call, tokens)
             if probe:
                 pool.start_probe(call)
         if probe:
-            self._probes.add(call)
+            self._probes[call] = past
         return probe
 
-    def read(self, call: int, readings: Iterable[Reading], now: float) -> None:
+    def read(
+        self,
+        call: int,
+        readings: Iterable[Reading],
+        started: float,
+        now: float,
+        *,
+        served: bool = True,
+    ) -> None:
         for pool in self._pools:
-            pool.read(call, readings, now)
+            pool.read(call, readings, started, now, served=served)
 
-    def age(self, call: int, now: float) -> None:
+    def learn(self, call: int, report: Report, tokens: int, started: float, now: float) -> None:
+        """Learn from how a call ended what the limits are; not yet booked, it is in flight."""
+        self._explained = False
+        if report.ended is Ended.SUCCESS:
+            for count, past in self._probes.get(call, ()):
+                count.succeed(past, started, now, 1 if count.by_request else tokens)
+        elif report.ended is Ended.REFUSED and report.bench is Bench.RATE:
+            self._explained = self._explain(report, tokens, started, now)
+
+    def _explain(self, report: Report, tokens: int, started: float, now: float) -> bool:
+        """Find the limit that refused a call and teach it; False if none is to blame."""
+        count = self._blamed(report.readings, tokens, started) or self.own.guess(now)
+        return count is not None and count.refuse(started, now, tokens, report.delay)
+
+    def _blamed(self, readings: Iterable[Reading], tokens: int, started: float) -> Count | None:
+        """Return the limit that a refusal is about.
+
+        1. The one that it names; else
+        2. of those that are used up by our own count the one that stays so longest; else
+        3. the one that is used up most.
+        """
+        readings = tuple(readings)
+        named = self.own.named(readings) or self.shared.named(readings)
+        if named is not None:
+            return named
+        counts = [count for pool in self._pools for count in pool.counts]
+        foreseen = [count for count in counts if count.foresees(started, tokens)]
+        if foreseen:
+            return max(foreseen, key=lambda count: count.opens(started, tokens))
+        return max(counts, key=lambda count: count.used(started) / count.amount, default=None)
+
+    def age(self, call: int, started: float, now: float, *, sure: bool = True) -> None:
         for pool in self._pools:
-            pool.age(call, now)
+            pool.age(call, started, now, sure=sure)
 
-    def spend(self, call: int, tokens: int, now: float) -> None:
+    def spend(self, call: int, tokens: int, started: float, now: float) -> None:
         self._end_probe(call)
         for pool in self._pools:
-            pool.spend(call, tokens, now)
+            pool.spend(call, tokens, started, now)
 
     def give_back(self, call: int, *, request: bool) -> None:
         self._end_probe(call)
@@ -147,12 +206,12 @@ class Desk:
 
     # --- health
 
-    def judge(self, call: int, mark: int, report: Report, now: float) -> None:
+    def judge(self, call: int, mark: int, report: Report, started: float, now: float) -> None:
         """Learn from how a call ended."""
         if report.ended is Ended.SUCCESS:
             self._recover(call)
         elif report.ended is not Ended.NEUTRAL:
-            self._refuse(call, mark, report, now)
+            self._refuse(call, mark, report, started, now)
 
     def tell(self, mark: int, seconds: float, scope: Scope, words: str, now: float) -> None:
         """Learn of a cooldown that did not come with a call."""
@@ -164,16 +223,34 @@ class Desk:
         if self.own.recover(call):
             self._slow_start.succeed()
 
-    def _refuse(self, call: int, mark: int, report: Report, now: float) -> None:
+    def _refuse(self, call: int, mark: int, report: Report, started: float, now: float) -> None:
         scope = report.scope if report.bench is None else RULES[report.bench].scope or report.scope
-        self.own.refuse(now, mark)
+        self.own.refuse(started, now, mark)
         if scope is Scope.ACCOUNT:
-            self.shared.refuse(now, mark)
+            self.shared.refuse(started, now, mark)
         if report.bench is Bench.RATE:
             self._slow_start.restart()
-        if report.bench is not None:
-            cooldown = self._pool(scope).cooldown(report.bench)
-            cooldown.set(now, call=call, mark=mark, delay=report.delay, words=report.words)
+        if report.bench is not None and (report.delay is not None or not self._explained):
+            self._pool(scope).cooldown(report.bench).set(
+                now,
+                call=call,
+                mark=mark,
+                delay=report.delay,
+                guess=report.guess,
+                blur=_blur(report.delay, now - started),
+                words=report.words,
+            )
+
+    # --- memory
+
+    def export(self, now: float) -> dict[str, Any]:
+        """Return what is known of this target alone, in plain values; see `Pool.export`."""
+        return {**self.own.export(now), "admits": self._slow_start.admits}
+
+    def restore(self, state: Mapping[str, Any], then: float, now: float) -> None:
+        """Learn what was exported at `then`."""
+        self.own.restore(state, then, now)
+        self._slow_start.restore(state["admits"])
 
     # --- inner
 
@@ -197,6 +274,13 @@ class Desk:
         return max([now, *(refusal + _PROBE_EVERY for refusal in refusals)])
 
     def _end_probe(self, call: int) -> None:
-        self._probes.discard(call)
+        self._probes.pop(call, None)
         for pool in self._pools:
             pool.end_probe(call)
+
+
+def _blur(delay: float | None, lag: float) -> float:
+    """Return by how much a told delay may be too long: it is rounded up, and aged on its way."""
+    if delay is None:
+        return 0.0
+    return min(lag, _MOST_BLUR) + (_WHOLE if delay == int(delay) else _ROUNDED)

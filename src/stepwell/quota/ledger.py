@@ -12,6 +12,7 @@ or has refused or failed a call, anyone's, after the request arrived.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 from typing import Protocol
 
 from stepwell.quota.limit import Limit, Scope
@@ -64,6 +65,8 @@ class Block:
         hard: See the module's text.
         bench: What the cooldown is about, if it is one.
         words: The provider's own words, shortened; empty if none.
+        is_ending: It may be over already, but for rounding and delay on the way: worth a moment's
+            wait.
     """
 
     key: str
@@ -73,6 +76,7 @@ class Block:
     hard: bool
     bench: Bench | None = None
     words: str = ""
+    is_ending: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -118,6 +122,22 @@ class Exhausted:
     blocks: tuple[Block, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What `reserve` would answer now.
+
+    Attributes:
+        taken: The position of the target that it would take; None if none. It would be a probe if
+            that one's block is not None.
+        blocks: What stands in the way of each target asked for, in order; None where nothing does.
+        until: If none: monotonic time at which to ask again; None if only an event can tell.
+    """
+
+    taken: int | None
+    blocks: tuple[Block | None, ...]
+    until: float | None = None
+
+
 class Ended(StrEnum):
     """How a call ended, as far as quota and health are concerned."""
 
@@ -136,6 +156,7 @@ class Report:
         tokens: Tokens really used, as the provider counted; None if it did not say.
         bench: Why the target is to be left alone; None for no cooldown.
         delay: Told seconds until it may be asked again; None: the ledger guesses by `bench`.
+        guess: Seconds with which that guess begins, where such a refusal is known to last so long.
         scope: What the bench covers (CREDIT and KEY always cover the account).
         words: The provider's own words, shortened and redacted.
         readings: Counters of the response, if not observed before.
@@ -146,6 +167,7 @@ class Report:
     tokens: int | None = None
     bench: Bench | None = None
     delay: float | None = None
+    guess: float | None = None
     scope: Scope = Scope.MODEL
     words: str = ""
     readings: tuple[Reading, ...] = field(default=())
@@ -193,7 +215,12 @@ class Ledger(Protocol):
     """The contract of every keeper; `stepwell.testing.check_ledger` is its test."""
 
     async def reserve(
-        self, targets: Sequence[Reservable], tokens: int, *, arrived: float
+        self,
+        targets: Sequence[Reservable],
+        tokens: int,
+        *,
+        arrived: float,
+        waits_until: float = -inf,
     ) -> Reservation | Wait | Exhausted:
         """Take room at the first target that has it: one atomic question for all of them.
 
@@ -201,7 +228,20 @@ class Ledger(Protocol):
             targets: In order of preference, not empty.
             tokens: Estimated tokens, prompt and answer.
             arrived: Monotonic time at which the request came in, for the rule of evidence.
+            waits_until: Monotonic time until which it can wait. Where room is told or counted to
+                come by then, it waits for it instead of probing.
         """
+        ...
+
+    async def preview(
+        self,
+        targets: Sequence[Reservable],
+        tokens: int,
+        *,
+        arrived: float,
+        waits_until: float = -inf,
+    ) -> Preview:
+        """Say what `reserve` would answer. Changes nothing: no target is known better after it."""
         ...
 
     def observe(self, reservation: Reservation, readings: Sequence[Reading]) -> None:

@@ -1,5 +1,8 @@
 """Meter: what a provider's readings of one counter say about room. It is hard, until its reset.
 
+A counter whose reset is not told may have room at any moment within its window: it is soft, and is
+believed for ten minutes at most, as any guess.
+
 A reading is as old as its request. What it says remains is therefore lowered by everything that the
 provider may have counted since: see `Traffic.uncounted`. From then on every reservation is
 debited, and a release or a correction of tokens is credited, so that the room stays exact between
@@ -14,15 +17,21 @@ A reading that arrives while another one lives
 Nor may a reading that only lowers bring an empty counter's reset forward.
 """
 
+from collections.abc import Mapping
 from math import floor, inf
+from typing import Any, Self
 
 from stepwell.quota.ledger import Block, LimitStatus
-from stepwell.quota.limit import Metric
+from stepwell.quota.limit import Metric, Scope
 from stepwell.quota.reading import Reading, believable
 from stepwell.quota.traffic import Traffic
 
 # A reading that names neither reset nor window: most such counters run by the minute.
 _NAMELESS = 60.0
+# The most that a guess may keep free tokens unused, as in `cooldown`.
+_LONGEST_GUESS = 600.0
+# Nobody waits longer for a reset that may have come already.
+_MOST_LAG = 1.0
 # Rounding must not hide a unit that has just come back; a millionth of a unit is no theft.
 _EPSILON = 1e-6
 
@@ -32,6 +41,7 @@ class Meter:
 
     __slots__ = (
         "_debits",
+        "_lag",
         "_own",
         "_pace",
         "_read_at",
@@ -52,6 +62,7 @@ class Meter:
         self._read_at = 0.0
         self._pace = 0.0  # units that come back in a second
         self.expires = -inf
+        self._lag = 0.0
 
     def __repr__(self) -> str:
         reading = self._reading
@@ -60,10 +71,14 @@ class Meter:
     def is_live(self, now: float) -> bool:
         return now < self.expires
 
-    def read(self, reading: Reading, call: int, now: float) -> None:
+    def read(self, reading: Reading, call: int, now: float, *, lag: float = 0.0) -> None:
         """Believe a reading from the answer to `call`, as far as the module's rules go.
 
-        `reading.remaining` must not be None.
+        Args:
+            reading: Its `remaining` must not be None.
+            call: The number of the call.
+            now: When the answer came.
+            lag: Seconds that it took: by so much the reset may be nearer.
         """
         assert reading.remaining is not None
         remaining = max(0, reading.remaining)
@@ -78,6 +93,7 @@ class Meter:
         self._own, self._read_at = call, now
         self._pace = _pace(reading, remaining, lifetime)
         self.expires = max(told, now + lifetime)
+        self._lag = min(lag, _MOST_LAG)
 
     def debit(self, amount: int) -> None:
         """Take `amount` for a new reservation."""
@@ -102,8 +118,11 @@ class Meter:
     def block(self, key: str, now: float, tokens: int) -> Block:
         # A limit below the estimate never fits, and for ever is too long to trust an estimate.
         limit = self._reading.limit
-        hard = self.by_request or limit is None or limit >= tokens
-        return Block(key, "reading", self.opens(now, tokens), told=True, hard=hard)
+        told = self._reading.reset is not None
+        fits = self.by_request or limit is None or limit >= tokens
+        opens = self.opens(now, tokens)
+        is_ending = told and opens - self._lag <= now
+        return Block(key, "reading", opens, told=told, hard=told and fits, is_ending=is_ending)
 
     def status(self, now: float) -> LimitStatus:
         reading, room = self._reading, self.room(now)
@@ -117,6 +136,42 @@ class Meter:
             scope=reading.scope,
             source="told",
         )
+
+    def export(self, now: float) -> dict[str, Any]:
+        """Return the reading, in plain values, with times relative to `now`."""
+        reading = self._reading
+        return {
+            "metric": reading.metric,
+            "window": reading.window,
+            "limit": reading.limit,
+            "reset": reading.reset,
+            "refills": reading.refills,
+            "remaining": self._remaining,
+            "debits": self._debits,
+            "pace": self._pace,
+            "age": now - self._read_at,
+            "expires": self.expires - now,
+        }
+
+    @classmethod
+    def restored(
+        cls, state: Mapping[str, Any], scope: Scope, traffic: Traffic, then: float
+    ) -> Self:
+        """Make a meter as it was at `then`; calls that were under way then stay debited."""
+        reading = Reading(
+            Metric(state["metric"]),
+            state["window"],
+            state["limit"],
+            state["remaining"],
+            state["reset"],
+            scope,
+            state["refills"],
+        )
+        meter = cls(reading, traffic)
+        meter._remaining, meter._debits = state["remaining"], state["debits"]
+        meter._pace, meter._read_at = state["pace"], then - state["age"]
+        meter.expires = then + believable(state["expires"])
+        return meter
 
     def _balance(self, now: float) -> int:
         left = self._remaining - self._debits
@@ -139,7 +194,6 @@ def _pace(reading: Reading, remaining: int, lifetime: float) -> float:
 
 def _lifetime(reading: Reading) -> float:
     """Return for how many seconds a reading is believed."""
-    for seconds in (reading.reset, reading.window):
-        if seconds is not None:
-            return believable(seconds)
-    return _NAMELESS
+    if reading.reset is not None:
+        return believable(reading.reset)
+    return _NAMELESS if reading.window is None else min(believable(reading.window), _LONGEST_GUESS)

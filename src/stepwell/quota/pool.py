@@ -4,21 +4,33 @@ A target has a pool of its own and shares its account's with the account's other
 reservation is booked in both.
 """
 
-from collections.abc import Iterable, Iterator
-from math import inf
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from math import inf, isfinite
+from typing import Any
 
 from stepwell.quota.cooldown import Cooldown
-from stepwell.quota.count import Count
+from stepwell.quota.count import Challenge, Count
 from stepwell.quota.gate import Gate
 from stepwell.quota.ledger import Bench, LimitStatus
 from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.quota.meter import Meter
 from stepwell.quota.reading import Reading
+from stepwell.quota.rhythm import Kind
 from stepwell.quota.traffic import Traffic
 
 # Providers have at most six counters a scope; one that names a new window each time must not fill
 # memory.
 _METERS = 8
+
+# As many limits a scope, for the same reason.
+_COUNTS = 12
+# What is watched without being told: requests and tokens of a minute, the commonest limits.
+_WATCHED = 60.0
+_ANY = 1
+
+# What was counted before a restart: the state, when it was written, when it was read.
+_Remembered = tuple[Mapping[str, Any], float, float]
 
 
 class Pool:
@@ -27,6 +39,7 @@ class Pool:
     Attributes:
         gates: All that may stand in the way, hard ones first, because they decide more often.
         refused_at: When a call was last refused or failed.
+        refused_from: When that call was sent.
         is_wary: The last answer was such a one.
     """
 
@@ -35,11 +48,13 @@ class Pool:
         "_counts",
         "_mark",
         "_meters",
+        "_remembered",
         "_requests",
         "_tokens",
         "gates",
         "is_wary",
         "refused_at",
+        "refused_from",
         "scope",
     )
 
@@ -47,11 +62,13 @@ class Pool:
         self.scope = scope
         self.gates: tuple[Gate, ...] = ()
         self.refused_at = -inf
+        self.refused_from = -inf
         self.is_wary = False
         self._mark = -1
         self._counts: dict[Limit, Count] = {}
         self._meters: dict[tuple[Metric, float | None], Meter] = {}
         self._cooldowns: dict[Bench, Cooldown] = {}
+        self._remembered: dict[tuple[str, float], _Remembered] = {}
         self._requests = Traffic()  # until the response begins
         self._tokens = Traffic()  # until the call ends
 
@@ -69,8 +86,15 @@ class Pool:
         """Count against the configured limits of this scope from now on."""
         for limit in limits:
             if limit.scope is self.scope and limit not in self._counts:
-                self._counts[limit] = Count(limit, self._traffic(limit.metric))
+                self._add(Count(limit, self._traffic(limit.metric)))
         self._arrange()
+
+    def watch(self) -> None:
+        """Count also what no limit is known of, so that one may be learned."""
+        for metric in Metric:
+            limit = Limit(metric, _ANY, _WATCHED, self.scope)
+            if not any(count.limit.metric is metric for count in self._counts.values()):
+                self._add(Count(limit, self._traffic(metric), source="learned", is_known=False))
 
     def take(self, call: int, tokens: int) -> None:
         """Book one request and its estimated tokens."""
@@ -79,25 +103,32 @@ class Pool:
         for meter in self._meters.values():
             meter.debit(1 if meter.by_request else tokens)
 
-    def read(self, call: int, readings: Iterable[Reading], now: float) -> None:
+    def read(
+        self, call: int, readings: Iterable[Reading], started: float, now: float, *, served: bool
+    ) -> None:
         """Believe what the answer to `call` says about this scope."""
         for reading in readings:
             if reading.scope is self.scope and reading.remaining is not None:
-                self._meter(reading, now).read(reading, call, now)
+                told = self._taught(call, reading, started, now, served=served)
+                if told is None:
+                    self._meters.pop((reading.metric, reading.window), None)
+                else:
+                    self._meter(told, now).read(told, call, now, lag=now - started)
+        self._arrange()
 
-    def age(self, call: int, now: float) -> None:
-        """The provider must have counted the request by now."""
+    def age(self, call: int, started: float, now: float, *, sure: bool) -> None:
+        """The provider must have counted the request by now, if it counts such a call."""
         self._requests.end(call, 1)
         for count in self._counts.values():
             if count.by_request:
-                count.add(1, now)
+                count.add(call, 1, started, now, sure=sure)
 
-    def spend(self, call: int, tokens: int, now: float) -> None:
+    def spend(self, call: int, tokens: int, started: float, now: float) -> None:
         """The call ended and came to so many tokens."""
         self._correct(call, self._tokens.end(call, tokens), by_request=False)
         for count in self._counts.values():
             if not count.by_request:
-                count.add(tokens, now)
+                count.add(call, tokens, started, now)
 
     def give_back(self, call: int, *, request: bool) -> None:
         """Nothing was sent: take the tokens back, and the request unless it has begun to age."""
@@ -109,20 +140,54 @@ class Pool:
 
     def is_known(self, now: float) -> bool:
         """Tell whether limits or living readings say anything of this scope."""
-        return bool(self._counts) or any(meter.is_live(now) for meter in self._meters.values())
+        return any(count.is_known for count in self._counts.values()) or any(
+            meter.is_live(now) for meter in self._meters.values()
+        )
 
     def statuses(self, now: float) -> Iterator[LimitStatus]:
-        for count in self._counts.values():
+        for count in self.counts:
             yield count.status(now)
         for meter in self._meters.values():
             if meter.is_live(now):
                 yield meter.status(now)
 
+    @property
+    def counts(self) -> tuple[Count, ...]:
+        """Every count of a limit that is known or believed in."""
+        return tuple(count for count in self._counts.values() if count.is_known)
+
+    def challenges(self, now: float, tokens: int) -> list[tuple[Count, Challenge]]:
+        """Return the counts that a call goes past, and what its success would teach them."""
+        found = ((count, count.challenge(now, tokens)) for count in self.counts)
+        return [(count, past) for count, past in found if past is not None]
+
+    def named(self, readings: Iterable[Reading]) -> Count | None:
+        """Return the count of the limit that a refusal names as used up."""
+        for reading in readings:
+            if reading.scope is self.scope and reading.remaining == 0:
+                count = self._counted(reading)
+                if count is not None and count.is_known:
+                    return count
+        return None
+
+    def guess(self, now: float) -> Count | None:
+        """Take what was counted until a refusal for a limit of requests; None if that is nothing."""
+        for count in self._counts.values():
+            if not count.is_known and count.by_request and count.guess(now):
+                self._arrange()
+                return count
+        return None
+
     # --- health
 
-    def refuse(self, now: float, mark: int) -> None:
+    def refuse(self, started: float, now: float, mark: int) -> None:
         """A call was refused or failed."""
         self.refused_at, self.is_wary, self._mark = now, True, mark
+        self.refused_from = started
+
+    def has_moved(self, now: float, tokens: int) -> bool:
+        """Tell whether a window may have moved since the call was sent that was refused last."""
+        return any(self.refused_from < count.may_open(now, tokens) <= now for count in self.counts)
 
     def recover(self, call: int) -> bool:
         """A call succeeded; return whether that is news, being younger than the last refusal."""
@@ -156,7 +221,107 @@ class Pool:
         for cooldown in self._cooldowns.values():
             cooldown.end_probe(call)
 
+    # --- memory
+
+    def export(self, now: float) -> dict[str, Any]:
+        """Return all that outlives a restart, in plain values, with times relative to `now`."""
+        return {
+            "counts": [count.export(now) for count in self._counts.values()],
+            "meters": [meter.export(now) for meter in self._meters.values() if meter.is_live(now)],
+            "cooldowns": [cooldown.export(now) for cooldown in self._cooldowns.values()],
+            "refused": now - self.refused_at if isfinite(self.refused_at) else None,
+            "refused_from": now - self.refused_from if isfinite(self.refused_from) else None,
+            "wary": self.is_wary,
+        }
+
+    def restore(self, state: Mapping[str, Any], then: float, now: float) -> None:
+        """Add what was exported at `then`; counts, as soon as their limits are known."""
+        for each in state["cooldowns"]:
+            self.cooldown(Bench(each["bench"])).restore(each, then)
+        for each in state["meters"]:
+            self._restore_meter(each, then)
+        if state["refused"] is not None and not isfinite(self.refused_at):
+            self.refused_at, self.is_wary = then - state["refused"], state["wary"]
+            self.refused_from = then - state["refused_from"]
+        for each in state["counts"]:
+            self._remembered[each["metric"], each["window"]] = each, then, now
+        for count in self._counts.values():
+            self._recall(count)
+        for each in state["counts"]:
+            self._restore_told(each)
+        self._arrange()
+
+    def _restore_told(self, state: Mapping[str, Any]) -> None:
+        """Count on against a limit that a response had told; the settings do not know of it."""
+        told = state["source"] == "told" and state["known"] and len(self._counts) < _COUNTS
+        name = (state["metric"], state["window"])
+        if told and all((c.limit.metric, c.limit.window) != name for c in self._counts.values()):
+            metric = Metric(state["metric"])
+            limit = Limit(metric, int(state["limit"]), float(state["window"]), self.scope)
+            self._add(Count(limit, self._traffic(metric), source="told"))
+
+    def _restore_meter(self, state: Mapping[str, Any], then: float) -> None:
+        """Believe a reading from before, unless there is a newer one of the same counter."""
+        metric = Metric(state["metric"])
+        name = (metric, state["window"])
+        if name not in self._meters and len(self._meters) < _METERS:
+            meter = Meter.restored(state, self.scope, self._traffic(metric), then)
+            self._meters[name] = meter
+
+    def _recall(self, count: Count) -> None:
+        # The limit's amount may have been configured anew; what was used is still used.
+        found = self._remembered.get((count.limit.metric, count.limit.window))
+        if found is not None:
+            count.restore(*found)
+
     # --- inner
+
+    def _add(self, count: Count) -> None:
+        self._counts[count.limit] = count
+        self._recall(count)
+
+    def _taught(
+        self, call: int, reading: Reading, started: float, now: float, *, served: bool
+    ) -> Reading | None:
+        """Teach a reading to the count of its limit; return it as that count's window moves.
+
+        Of a sliding window and of a bucket the count knows better when something comes back, and of
+        a refusal its delay: None.
+        """
+        if not reading.limit:
+            return reading
+        count = self._counted(reading) or self._told(reading)
+        if count is None:
+            return reading
+        count.hear(call, reading, started, now, served=served)
+        if count.is_refuted and count.source == "told":
+            count.is_known = False
+            return reading
+        kind = count.rhythm.kind
+        if kind is Kind.FIXED and served:
+            return replace(reading, refills=False)
+        return reading if kind is None and served else None
+
+    def _counted(self, reading: Reading) -> Count | None:
+        """Return the count of a reading's limit.
+
+        A configured limit of the same amount is meant, whatever its window: a dialect may only
+        presume that. Else it is the one of the same window.
+        """
+        same = [count for count in self._counts.values() if count.limit.metric is reading.metric]
+        for count in same:
+            if count.is_configured and count.limit.amount == reading.limit:
+                return count
+        found = next((count for count in same if count.limit.window == reading.window), None)
+        return None if found is None or found.is_refuted else found
+
+    def _told(self, reading: Reading) -> Count | None:
+        """Make a count of a limit of which a response told first."""
+        if reading.window is None or not reading.limit or len(self._counts) >= _COUNTS:
+            return None
+        limit = Limit(reading.metric, reading.limit, reading.window, self.scope)
+        self._add(Count(limit, self._traffic(reading.metric), source="told"))
+        return self._counts[limit]
 
     def _traffic(self, metric: Metric) -> Traffic:
         return self._requests if metric is Metric.REQUESTS else self._tokens
@@ -186,5 +351,5 @@ class Pool:
         self.gates = (
             *self._cooldowns.values(),
             *self._meters.values(),
-            *self._counts.values(),
+            *self.counts,
         )

@@ -40,10 +40,39 @@ class Reading:
     refills: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A counter of what the ledger does not count; for people.
+
+    Attributes:
+        name: What is counted: `input_tokens`, `output_tokens`, `concurrency`, `credits`, ...
+        window: The window's length in seconds, 0 for calls at once, None if not told.
+        limit: How many fit; None if not told.
+        remaining: How many are left, never negative; None if not told.
+        reset: Seconds from the response until `limit` is whole again; None if not told.
+        scope: Model (of this account) or the whole account.
+    """
+
+    name: str
+    window: float | None = None
+    limit: int | None = None
+    remaining: int | None = None
+    reset: float | None = None
+    scope: Scope = Scope.MODEL
+
+
+class Tier(StrEnum):
+    """Which of an account's models a refusal is about, where it is not about all of them."""
+
+    FREE = "free"  # those whose names end in `:free`
+    PAID = "paid"  # all others
+
+
 class About(StrEnum):
     """What a refusal is about, as its body says; the verdict table names what follows."""
 
     RATE = "rate"  # requests or tokens in a window
+    CONCURRENCY = "concurrency"  # too many calls at once
     CREDIT = "credit"  # money, billing, plan
     KEY = "key"  # the key is wrong, revoked, or lacks a permission
     MODEL = "model"  # no such model, or none for this key
@@ -59,15 +88,25 @@ class Hint:
     Attributes:
         readings: Counters, in no order.
         delay: Told seconds until the provider may be asked again; None if not told, never negative.
+            With a success: until a counter that it found empty has room again.
+        guess: Where no delay is told: seconds for which a refusal of this kind is known to last. A
+            guess, and as soft as the ledger's own.
         scope: The narrowest scope of the refusal that the response proves.
+        tier: The models within an account that it is about; None for all that `scope` covers.
         about: What the body says the refusal is about; None where only the status speaks.
         words: The provider's own message, at most 200 characters, not yet redacted.
         size: The largest request in tokens that this target takes, where a refusal tells it.
+        over_limit: It was served beyond a soft limit: another target would be the better choice.
+        others: Counters of what the ledger does not count, in no order.
     """
 
     readings: tuple[Reading, ...] = ()
     delay: float | None = None
+    guess: float | None = None
     scope: Scope = Scope.MODEL
+    tier: Tier | None = None
     about: About | None = None
     words: str = ""
     size: int | None = None
+    over_limit: bool = False
+    others: tuple[Other, ...] = ()

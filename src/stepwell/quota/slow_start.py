@@ -32,6 +32,10 @@ class SlowStart:
     def restart(self) -> None:
         self.admits = _STRANGERS
 
+    def restore(self, admits: int) -> None:
+        """Admit as many as before a restart."""
+        self.admits = max(self.admits, admits)
+
     def opens(self, now: float, tokens: int) -> float:
         if self._own.in_flight < self.admits:
             return now

@@ -10,6 +10,7 @@ of the window. So at most 1,257 entries live at once, however many were counted.
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from math import inf
 
 # Limits up to 1,000 requests are common and small enough to be remembered one by one.
@@ -18,19 +19,23 @@ _EXACT = 1000
 _PARTS = 256
 # Gone entries are cut off in slices, so that cutting costs nothing per entry.
 _SLACK = 256
+# A window is written down in at most so many parts, each of them as its latest entry.
+_WRITTEN = 64
 
 
 class SlidingWindow:
-    """A sum over the last `seconds`; times must not go back.
+    """A sum over the last `seconds`; what is older than the last entry counts as if it were that.
 
     Args:
         seconds: The window's length.
+        keep: For so many seconds more can be asked what was in use; the present is later than that.
     """
 
-    __slots__ = ("_before", "_head", "_leaves", "_part", "_total", "seconds")
+    __slots__ = ("_before", "_head", "_keep", "_leaves", "_part", "_total", "seconds")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, keep: float = 0.0) -> None:
         self.seconds = seconds
+        self._keep = keep
         self._leaves: list[float] = []  # when each entry leaves the window, rising
         self._before: list[int] = []  # the sum of all entries before it
         self._total = 0
@@ -44,7 +49,9 @@ class SlidingWindow:
         """Count `amount`, ageing from `now`."""
         if amount <= 0:
             return
-        self._forget(now)
+        if self._leaves:
+            now = max(now, self._leaves[-1] - self.seconds)
+        self._forget(now - self._keep)
         part = int(now * _PARTS / self.seconds)
         crowded = len(self._leaves) - self._head >= _EXACT
         if crowded and part == self._part:
@@ -63,6 +70,12 @@ class SlidingWindow:
             first = bisect_right(leaves, now, first)
         return self._total - self._before[first] if first < len(leaves) else 0
 
+    def since(self, moment: float) -> int:
+        """Return the sum of what was counted after `moment`, as far as it has not left."""
+        leaves = self._leaves
+        first = bisect_right(leaves, moment + self.seconds, self._head)
+        return self._total - self._before[first] if first < len(leaves) else 0
+
     def falls_to(self, level: int) -> float:
         """Return the time from which at most `level` is in use if nothing is added; inf for never.
 
@@ -72,6 +85,34 @@ class SlidingWindow:
             return inf
         kept = bisect_left(self._before, self._total - level, self._head)
         return self._leaves[kept - 1] if kept > 0 else -inf
+
+    def entries(self) -> Iterator[tuple[float, int]]:
+        """Yield when each entry was counted, and its amount, the oldest first."""
+        leaves, before = self._leaves, self._before
+        for place in range(self._head, len(leaves)):
+            end = before[place + 1] if place + 1 < len(before) else self._total
+            yield leaves[place] - self.seconds, end - before[place]
+
+    def export(self, now: float) -> list[list[float]]:
+        """Return what is in use, as pairs of seconds until it leaves and amount."""
+        leaves, entries = self._leaves, []
+        position = bisect_right(leaves, now, self._head)
+        crowded = len(leaves) - position > _WRITTEN
+        part = self.seconds / _WRITTEN if crowded else 0.0
+        while position < len(leaves):
+            end = bisect_right(leaves, leaves[position] + part, position)
+            total = self._before[end] if end < len(leaves) else self._total
+            entries.append([leaves[end - 1] - now, total - self._before[position]])
+            position = end
+        return entries
+
+    def restore(self, entries: Sequence[Sequence[float]], then: float) -> None:
+        """Count also what another window exported at `then`."""
+        theirs = [(min(left, self.seconds), amount) for left, amount in entries]
+        mine = [(left, amount) for left, amount in self.export(then)]
+        self._leaves, self._before, self._head, self._total = [], [], 0, 0
+        for left, amount in sorted(mine + theirs):
+            self.add(int(amount), then + left - self.seconds)
 
     def _forget(self, now: float) -> None:
         leaves, head = self._leaves, self._head

@@ -139,7 +139,8 @@ class Fleet:
         """Return settings for a gateway: these providers, and a default chain of them in order.
 
         Args:
-            limits: Tell the gateway the limits and the concurrency, or let it find out.
+            limits: Tell the gateway the limits and the concurrency, or let it find out. Those of a
+                single model are for it to find out in any case.
             api_keys: The gateway's own.
             more: Other top-level settings, such as `queue={"max_wait": "5s"}`; they replace ours.
         """
@@ -167,8 +168,8 @@ def _provider(provider: SimProvider, *, limits: bool) -> dict[str, Any]:
         "api_keys": list(provider.keys),
         "dialect": dialect,
     }
-    if limits and provider.limits:
-        settings["limits"] = [_limit(limit) for limit in provider.limits]
+    if limits and (told := [_limit(limit) for limit in provider.limits if not limit.model]):
+        settings["limits"] = told
     if limits and provider.concurrency is not None:
         settings["concurrency"] = provider.concurrency
     return settings

@@ -19,6 +19,7 @@ from stepwell.quota.ledger import (
     Ended,
     Exhausted,
     Ledger,
+    Preview,
     Report,
     Reservable,
     Reservation,
@@ -64,6 +65,13 @@ class Bank:
         moment = self.now if arrived is None else arrived
         return await self.ledger.reserve(targets, tokens, arrived=moment)
 
+    async def ask_patiently(
+        self, *targets: Reservable, seconds: float, tokens: int = 1
+    ) -> Reservation | Wait | Exhausted:
+        """Ask for a request that can wait so long."""
+        now = self.now
+        return await self.ledger.reserve(targets, tokens, arrived=now, waits_until=now + seconds)
+
     async def take(
         self, *targets: Reservable, tokens: int = 1, arrived: float | None = None
     ) -> Reservation:
@@ -85,6 +93,9 @@ class Bank:
         reservation = await self.take(*targets)
         self.ledger.settle(reservation, report)
         return reservation
+
+    async def preview(self, *targets: Reservable, tokens: int = 1) -> Preview:
+        return await self.ledger.preview(targets, tokens, arrived=self.now)
 
     async def status(self, target: Reservable) -> TargetStatus:
         return next(each for each in await self.ledger.snapshot() if each.key == target.key)
@@ -154,6 +165,10 @@ def _target(
 def _stranger(name: str, account: str | None = None) -> _Target:
     """Make a target of which nothing is known."""
     return _Target(f"{account or name}/{name}", account or name)
+
+
+def _reasons(seen: Preview) -> list[str | None]:
+    return [None if block is None else block.reason for block in seen.blocks]
 
 
 def _requests(remaining: int | None, *, limit: int = 10, reset: float | None = 60.0) -> Reading:
@@ -240,12 +255,42 @@ async def questions_change_nothing(bank: Bank) -> None:
     _equal("remaining", await bank.remaining(target), 1)
 
 
+async def a_preview_says_what_would_be_taken(bank: Bank) -> None:
+    """The first with room, else the one that would be probed, else nobody and until when."""
+    a, b = _target("a", "1 requests/minute"), _target("b")
+    seen = await bank.preview(a, b)
+    _equal("what is open", (seen.taken, seen.blocks), (0, (None, None)))
+    await bank.call(a)
+    seen = await bank.preview(a, b)
+    _equal("the next", (seen.taken, _reasons(seen)), (1, ["count", None]))
+    bank.ledger.cool_down(b, 60.0)
+    seen = await bank.preview(a, b)
+    _equal("the probe", (seen.taken, _reasons(seen)), (0, ["count", "cooldown"]))
+    bank.ledger.cool_down(a, 20.0)
+    seen = await bank.preview(a, b)
+    _equal("nobody", (seen.taken, _reasons(seen)), (None, ["cooldown", "cooldown"]))
+    _near("the soonest reset", seen.until, bank.now + 20.0)
+
+
+async def a_preview_changes_nothing(bank: Bank) -> None:
+    """Nobody is known who was not, nothing is reserved, no probe begins."""
+    known, new = _target("t", "1 requests/minute"), _target("new", account="t")
+    await bank.call(known)
+    before = await bank.ledger.snapshot()
+    for _ in range(3):
+        _equal("what would be taken", (await bank.preview(known)).taken, 0)
+        _equal("what would be taken", (await bank.preview(new)).taken, 0)
+    _equal("the snapshot", await bank.ledger.snapshot(), before)
+    _check((await bank.take(known)).probe, "the probe was still to be had")
+
+
 async def changes_are_announced(bank: Bank) -> None:
     """Subscribers hear of every settle, release, reading and cooldown, until they have left."""
     target, heard = _target("t"), list[str]()
     leave = bank.ledger.subscribe(lambda: heard.append("change"))
     held, unused = await bank.take(target), await bank.take(target)
     acts: dict[str, Callable[[], None]] = {
+        "beginning": lambda: bank.ledger.observe(held, ()),
         "reading": lambda: bank.ledger.observe(held, [_requests(5)]),
         "settle": lambda: bank.ledger.settle(held, SUCCESS),
         "release": lambda: bank.ledger.release(unused),
@@ -415,8 +460,8 @@ async def an_account_reading_covers_its_models(bank: Bank) -> None:
 async def a_told_cooldown_is_kept_to_the_moment(bank: Bank) -> None:
     """Nobody asks before a told time, and in the very look-up after it the target is there."""
     target = _target("t")
-    await bank.call(target, report=_told(10))
-    bank.clock.shift(9.5)
+    await bank.call(target, report=_told(10.5))
+    bank.clock.shift(10)
     block = await bank.block(target)
     _equal("the block", (block.reason, block.told, block.hard), ("cooldown", True, True))
     _equal("the words", block.words, "slow down")
@@ -572,6 +617,50 @@ async def one_soft_target_without_evidence_keeps_hope(bank: Bank) -> None:
     _near("until", (await bank.wait(told, guessed)).until, bank.now + 0.3)
 
 
+async def counted_room_is_waited_for_by_who_can(bank: Bank) -> None:
+    """A request that can wait until our count has room does not probe; one that cannot does."""
+    target = _target("t", "1 request/minute")
+    await bank.call(target)
+    answer = _is(Wait, await bank.ask_patiently(target, seconds=60))
+    _near("until", answer.until, bank.now + 60)
+    _is(Reservation, await bank.ask_patiently(target, seconds=59))
+
+
+async def calls_in_flight_are_waited_for_by_who_can(bank: Bank) -> None:
+    """Counted room whose time is not known yet will be known when the calls in flight go on."""
+    target = _target("t", "10 tokens/minute")
+    held = await bank.take(target, tokens=10)
+    _is(Wait, await bank.ask_patiently(target, seconds=1))
+    bank.ledger.release(held)
+    _equal("probe", (await bank.take(target)).probe, False)
+
+
+async def what_never_fits_is_not_waited_for(bank: Bank) -> None:
+    """No wait makes room for more tokens than the configured limit, so the request probes."""
+    target = _target("t", "10 tokens/minute")
+    _is(Reservation, await bank.ask_patiently(target, seconds=3600, tokens=11))
+
+
+async def told_room_is_waited_for_rather_than_probing_elsewhere(bank: Bank) -> None:
+    """A told reset in time is surer than a probe past a guess at another target."""
+    told, guessed = _target("told"), _target("guessed")
+    await bank.call(told, report=_told(5))
+    await bank.call(guessed, report=REFUSED)
+    bank.clock.shift(1)
+    answer = _is(Wait, await bank.ask_patiently(told, guessed, seconds=4))
+    _near("until", answer.until, bank.now + 4)
+    held = _is(Reservation, await bank.ask_patiently(told, guessed, seconds=3.9))
+    _equal("the choice", held.target, guessed)
+
+
+async def a_guess_is_not_waited_for(bank: Bank) -> None:
+    """Nobody told or counted when it ends, so those who can wait probe it as well."""
+    target = _target("t")
+    await bank.call(target, report=REFUSED)
+    bank.clock.shift(1)
+    _is(Reservation, await bank.ask_patiently(target, seconds=60))
+
+
 async def exhausted_names_the_soonest_reset(bank: Bank) -> None:
     """It ends with the soonest of all known ends, and blocks stand in the chain's order."""
     targets = [_target("a"), _target("b"), _target("c")]
@@ -628,6 +717,8 @@ SCENARIOS: Final[Sequence[Scenario]] = (
     a_failure_before_sending_costs_nothing,
     the_end_of_a_call_is_told_once,
     questions_change_nothing,
+    a_preview_says_what_would_be_taken,
+    a_preview_changes_nothing,
     changes_are_announced,
     requests_age_from_the_response,
     tokens_are_corrected_by_the_real_count,
@@ -657,6 +748,11 @@ SCENARIOS: Final[Sequence[Scenario]] = (
     probes_are_a_second_apart_after_a_refusal,
     a_late_success_hurries_no_probe,
     one_soft_target_without_evidence_keeps_hope,
+    counted_room_is_waited_for_by_who_can,
+    calls_in_flight_are_waited_for_by_who_can,
+    what_never_fits_is_not_waited_for,
+    told_room_is_waited_for_rather_than_probing_elsewhere,
+    a_guess_is_not_waited_for,
     exhausted_names_the_soonest_reset,
     a_told_delay_of_nothing_is_still_a_refusal,
     a_stranger_is_sent_two_calls_at_first,

@@ -48,6 +48,7 @@ class SimLimit:
         scope: Whether each model has its own count, or all models of a key share one.
         offset: Fixed windows begin so many seconds after the fleet's creation (and every window
             before and after that).
+        model: It holds for this model only; empty is for all.
     """
 
     metric: Metric
@@ -56,6 +57,7 @@ class SimLimit:
     kind: WindowKind = "sliding"
     scope: LimitScope = "model"
     offset: float = 0.0
+    model: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "SimLimit":
@@ -237,7 +239,8 @@ class Limiter:
 
     def _counts(self, key: str, model: str) -> Iterator[tuple[SimLimit, Meter]]:
         for index, limit in enumerate(self.limits):
-            yield limit, self._meter(index, limit, key, model)
+            if limit.model in ("", model):
+                yield limit, self._meter(index, limit, key, model)
 
     def _meter(self, index: int, limit: SimLimit, key: str, model: str) -> Meter:
         where = (index, key, model if limit.scope == "model" else "")

@@ -1,0 +1,43 @@
+"""Bucket: how full a bucket is that drains evenly."""
+
+from math import inf
+
+# Sums of floats miss by some 1e-13; a millionth of a unit is no theft.
+_EPSILON = 1e-6
+
+
+class Bucket:
+    """What was poured in, less what has drained since; the rate is given with each question."""
+
+    __slots__ = ("_at", "_level")
+
+    def __init__(self) -> None:
+        self._level = 0.0
+        self._at = -inf
+
+    def __repr__(self) -> str:
+        return f"<Bucket {self._level:g} at {self._at:g}>"
+
+    @property
+    def changed(self) -> float:
+        """When it was filled or set last."""
+        return self._at
+
+    def level(self, moment: float, rate: float) -> float:
+        if not self._level:
+            return 0.0
+        return max(0.0, self._level - rate * max(0.0, moment - self._at))
+
+    def add(self, amount: int, moment: float, rate: float) -> None:
+        at = max(moment, self._at)
+        self.set(self.level(at, rate) + amount, at)
+
+    def set(self, level: float, moment: float) -> None:
+        self._level, self._at = level, moment
+
+    def falls_to(self, level: float, now: float, rate: float) -> float:
+        """Return the time from which at most `level` is in it; inf for never."""
+        above = self.level(now, rate) - level
+        if above <= _EPSILON:
+            return now
+        return now + above / rate + _EPSILON if level >= 0 else inf
