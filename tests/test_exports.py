@@ -18,6 +18,7 @@ PUBLIC = [
     "Gateway",
     "HostAuth",
     "Principal",
+    "QueueFull",
     "RequestRejected",
     "Settings",
     "SettingsError",
@@ -90,7 +91,7 @@ def test_errors_have_one_base() -> None:
         for value in map(stepwell.__getattr__, PUBLIC)
         if isinstance(value, type) and issubclass(value, Exception)
     ]
-    assert len(exceptions) == 9
+    assert len(exceptions) == 10
     assert all(issubclass(error, stepwell.StepwellError) for error in exceptions)
 
 

@@ -28,29 +28,43 @@ MAY_IMPORT: dict[str, set[str]] = {
     "providers": {"errors", *PURE},
     "settings": {"errors", "secrets", "providers", *PURE},
     "ledgers": {"errors", "clock", *PURE},
-    "chat": {"errors", *PURE},
+    "history": {*PURE},
+    "chat": {"errors", "history", *PURE},
     "upstream": {"errors", "clock", "chat", "providers", *PURE},
+    # Who watches: what they are told, a record of it, and what can be learned from that.
+    "observe": {"errors", *PURE},
+    "trace": {"observe", *PURE},
+    "replay": {"observe", "trace", *PURE},
     # The waterfall, from the loop up to the host.
-    "waiting": {"clock"},
-    "dispatch": {"errors", "clock", "chat", "waiting", "providers", "upstream", *PURE},
-    "gateway": {*LEAVES, *PURE, "chat", "dispatch", "ledgers", "providers", "settings", "upstream"},
+    "waiting": {"clock", *PURE},
+    "dispatch": {"errors", "clock", "chat", "observe", "waiting", "providers", "upstream", *PURE},
+    "gateway": {
+        *LEAVES,
+        *PURE,
+        *("chat", "dispatch", "ledgers", "observe", "providers", "settings", "trace", "upstream"),
+    },
     "api": {"errors", "clock", "chat", "dispatch", "gateway", *PURE},
-    "app": {"errors", "clock", "api", "gateway", "settings", *PURE},
+    "app": {"errors", "clock", "api", "gateway", "observe", "settings", *PURE},
     # The test kit stands outside: it plays the providers, and must not borrow our opinion of them.
     "testing": {"clock", "errors", "quota"},
     "__main__": {"cli"},
-    "cli": {*LEAVES, *PURE, "api", "app", "chat", "gateway", "settings", "testing", "upstream"},
+    "cli": {
+        *LEAVES,
+        *PURE,
+        *("api", "app", "chat", "gateway", "providers", "settings", "testing", "upstream"),
+        *("dispatch", "observe", "replay", "trace"),
+    },
 }
 
-# The files that may use the test kit: the demonstration and its traffic.
-USE_TESTING = {"cli/demo.py", "cli/board.py", "cli/traffic.py"}
+# The files that may use the test kit: the demonstration and its traffic, and the replay's providers.
+USE_TESTING = {"cli/demo.py", "cli/board.py", "cli/traffic.py", "cli/rerun.py"}
 
 # What a rule that is told the time has no use for.
 IMPURE = {"asyncio", "contextvars", "logging", "os", "random", "socket", "threading", "time"}
 
 # Imports inside functions, each with its reason there: an extra that may be missing, and what
 # pydantic has loaded already when it asks.
-LATE = {"cli/__init__.py": 1, "secrets.py": 2}
+LATE = {"cli/__init__.py": 1, "gateway.py": 1, "secrets.py": 2}
 
 FILES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
 

@@ -23,11 +23,12 @@ from stepwell.api.boundary import Boundary, http_exception
 from stepwell.api.chat import ChatCompletions
 from stepwell.api.health import Health
 from stepwell.api.models import Models
+from stepwell.api.quota import Quota
 from stepwell.clock import Clock
 from stepwell.errors import SettingsError
 from stepwell.gateway import Gateway
+from stepwell.observe import Observer
 from stepwell.quota.ledger import Ledger
-from stepwell.routing.trail import Attempt
 from stepwell.settings import Settings
 
 # The routes that answer without a key. A test walks the route table and holds every other one closed.
@@ -42,7 +43,7 @@ def create_app(
     transport: httpx.AsyncBaseTransport | None = None,
     ledger: Ledger | None = None,
     clock: Clock | None = None,
-    observers: Iterable[Callable[[Attempt], object]] = (),
+    observers: Iterable[Observer] = (),
 ) -> Starlette:
     """Return the gateway as a Starlette application: public `/health`, protected `/v1`.
 
@@ -61,7 +62,8 @@ def create_app(
         transport: What sends to the providers.
         ledger: What keeps the quota.
         clock: All time.
-        observers: Called with each Attempt when it is over; they must not block.
+        observers: Called with each Attempt when it is over, and with a Finished at each request's
+            end; they must not block.
 
     Raises:
         SettingsError: The settings are wrong, or nothing says who may use the gateway.
@@ -115,6 +117,7 @@ def _application(gateway: Gateway, authenticate: Authenticate) -> Starlette:
         Route("/v1/chat/completions", ChatCompletions(gateway), methods=["POST"]),
         Route("/v1/models", models.list, methods=["GET"]),
         Route("/v1/models/{model:path}", models.get, methods=["GET"]),
+        Route("/v1/quota", Quota(gateway).get, methods=["GET"]),
         Route("/health", health.get, methods=["GET"]),
     ]
 

@@ -4,17 +4,17 @@ Every field keeps the bytes that the client sent (`1.10` stays `1.10`), so that 
 tomorrow travels untouched; only `model` and what a step sets are replaced.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
 from stepwell.errors import BadRequest
+from stepwell.history import Fields, History
 from stepwell.quota.estimate import estimate_tokens
-from stepwell.routing.chain import Step
-
-Fields = dict[str, msgspec.Raw]
+from stepwell.routing.chain import Adaptation, Step
 
 encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
 _decode_fields: Final = msgspec.json.Decoder(Fields).decode
@@ -37,6 +37,10 @@ MAX_CHOICES: Final = 128
 # Another model can go on with plain text only: what it says next must not depend on any of these.
 _BEYOND_TEXT: Final = ("tools", "functions", "response_format", "logprobs", "audio", "modalities")
 _ABSENT: Final = (b"null", b"false", b"[]")
+
+# As a name in JSON; inside a text its quotes would be escaped.
+_IMAGE: Final = re.compile(rb'"image_url"\s*:')
+_JSON_FORMATS: Final = frozenset({b'"json_object"', b'"json_schema"'})
 
 
 def parse_fields(body: bytes) -> Fields:
@@ -77,6 +81,7 @@ class ChatRequest:
     """
 
     __slots__ = (
+        "_history",
         "_options",
         "choices",
         "fields",
@@ -90,6 +95,7 @@ class ChatRequest:
 
     def __init__(self, body: bytes) -> None:
         self.fields = parse_fields(body)
+        self._history = History(self.fields)
         self.model: str | None = self._read("model")
         self.stream = bool(self._read("stream"))
         self.choices = self._read_choices()
@@ -101,15 +107,40 @@ class ChatRequest:
         self.tokens = self.prompt_tokens + self.choices * estimate_tokens(0, self.max_tokens)
 
     @property
+    def capabilities(self) -> frozenset[str]:
+        """What a model must be able to do: of `vision`, `tools`, `json`."""
+        return frozenset(self._capabilities())
+
+    def _capabilities(self) -> Iterator[str]:
+        if _IMAGE.search(memoryview(self.fields["messages"])):
+            yield "vision"
+        if self.has("tools") or self.has("functions"):
+            yield "tools"
+        if self.has("response_format") and self._answer_format() in _JSON_FORMATS:
+            yield "json"
+
+    def has(self, name: str) -> bool:
+        """Whether a field is there and says something."""
+        raw = self.fields.get(name)
+        return raw is not None and bytes(memoryview(raw)[:6]).strip() not in _ABSENT
+
+    def _answer_format(self) -> bytes:
+        """Return the type in `response_format` as it came; nothing where that has another shape."""
+        try:
+            return _text(_decode_fields(self.fields["response_format"]).get("type"))
+        except msgspec.MsgspecError:
+            return b""
+
+    @property
     def is_resumable(self) -> bool:
         """Whether another model may go on where a broken stream stopped."""
-        return self.choices == 1 and all(
-            _text(self.fields.get(name, msgspec.Raw(b"null"))) in _ABSENT for name in _BEYOND_TEXT
-        )
+        return self.choices == 1 and not any(map(self.has, _BEYOND_TEXT))
 
     def body_for(self, step: Step) -> bytes:
         """Return the body to send to a step: its model, its parameters, and the usage it may tell."""
-        fields = {**self.fields, "model": msgspec.Raw(encode(step.model))}
+        fields = dict(self._history.fields_for(step.history))
+        fields["model"] = msgspec.Raw(encode(step.model))
+        _adapt(fields, step.adaptation)  # before the step's own parameters, which were meant for it
         for name, value in step.params.items():
             fields[name] = msgspec.Raw(encode(value))
         if self.stream:
@@ -118,9 +149,8 @@ class ChatRequest:
 
     def continued(self, text: str, used_tokens: int) -> "ChatRequest":
         """Return the request by which another model goes on after `text`."""
-        beginning = msgspec.Raw(encode({"role": "assistant", "content": text}))
         messages = msgspec.json.decode(self.fields["messages"], type=list[msgspec.Raw])
-        fields = {**self.fields, "messages": msgspec.Raw(encode([*messages, beginning]))}
+        fields = {**self.fields, "messages": msgspec.Raw(encode(_with_beginning(messages, text)))}
         for name in ("max_tokens", "max_completion_tokens"):
             if (ceiling := self._read(name)) and ceiling > 0:
                 fields[name] = msgspec.Raw(encode(max(1, ceiling - used_tokens)))
@@ -167,6 +197,38 @@ class ChatRequest:
             raise BadRequest("'messages' must be a list of messages.", param="messages")
         if start[1:].lstrip().startswith(b"]"):
             raise BadRequest("'messages' must hold at least one message.", param="messages")
+
+
+def _adapt(fields: Fields, adaptation: Adaptation) -> None:
+    """Leave out what a provider refuses, and call the rest as it does.
+
+    Of two fields that become one the renamed one wins, as `max_completion_tokens` does over the
+    older `max_tokens`, unless it is null.
+    """
+    for name in adaptation.drop & fields.keys():
+        del fields[name]
+    for name, theirs in adaptation.rename.items():
+        raw = fields.pop(name, None)
+        if raw is not None and (theirs not in fields or _text(raw) != b"null"):
+            fields[theirs] = raw
+
+
+def _with_beginning(messages: Sequence[msgspec.Raw], text: str) -> list[msgspec.Raw]:
+    """Return messages that end with the assistant's first words.
+
+    Where the client's own end so, its words and these are one message: providers refuse two of the
+    assistant's in a row, or answer only the second. Mistral and DeepSeek want them marked `prefix`;
+    the rules for histories leave that out for everybody else.
+    """
+    last = msgspec.json.decode(messages[-1])
+    is_begun = isinstance(last, dict) and last.get("role") == "assistant"
+    before, begun = (messages[:-1], last) if is_begun else (messages, {"role": "assistant"})
+    content = begun.get("content") or ""
+    if isinstance(content, list):
+        content = [*content, {"type": "text", "text": text}]
+    else:
+        content = f"{content}{text}"
+    return [*before, msgspec.Raw(encode({**begun, "content": content, "prefix": True}))]
 
 
 def _text(raw: msgspec.Raw | None) -> bytes:

@@ -8,14 +8,30 @@ import random
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from itertools import count
+from math import inf
+from types import TracebackType
 from typing import Final, Self
 
 from stepwell.chat import ChatRequest
 from stepwell.clock import Clock, Deadline
-from stepwell.errors import AllProvidersExhausted, RequestRejected, StreamBroken
+from stepwell.errors import (
+    AllProvidersExhausted,
+    BadRequest,
+    QueueFull,
+    RequestRejected,
+    StepwellError,
+    StreamBroken,
+)
+from stepwell.observe import Event, Finished, Observer, end_of
+from stepwell.providers.catalogue import choosing_fields
 from stepwell.providers.dialects import BodyError, error_of
 from stepwell.quota.ledger import Block, Ended, Exhausted, Ledger, Reservable, Reservation, Wait
-from stepwell.routing.chain import Step
+from stepwell.quota.reading import Reading
+from stepwell.routing.chain import Step, Target
+from stepwell.routing.explanation import Explanation, explained, rejected
+from stepwell.routing.fit import Needs, fit, refuse_choosing
+from stepwell.routing.line import Place
 from stepwell.routing.size import Sizes
 from stepwell.routing.trail import Attempt, Trail
 from stepwell.routing.verdict import Outcome, Verdict
@@ -29,8 +45,16 @@ from stepwell.waiting import WaitingRoom
 # model's answer, and never the same for requests that failed together.
 SECOND_PASS_PAUSE: Final = (0.1, 0.5)
 
+# A request that can wait may come by such a target again and again; its pauses double up to 16 times
+# that, about what the circuit breaker begins with.
+MOST_DOUBLINGS: Final = 4
+
 # The trail's words are a sentence or two for people, not a page.
 LONGEST_WORDS: Final = 200
+
+# Streams of one target that may break within one answer. The second chance is for a chain whose other
+# steps fail before a word; whoever breaks twice in one answer will hardly finish it.
+MOST_BREAKS: Final = 2
 
 # A 503 without a known reset still says when to try again; less than a second is a hammer.
 LEAST_RETRY_AFTER: Final = 1.0
@@ -49,9 +73,16 @@ class Call:
         steps: Where it may go.
         arrived: Monotonic time of its arrival.
         trail: What has been tried.
-        doing: What it waits for now, for the comments that keep a connection alive.
-        splice: What makes its answer part of a stream that broke; None if it is no continuation.
-        origin: The client's request, if this is a continuation.
+        doing: What it is about now; see `Dispatcher.doing`.
+        client: Whose it is: clients take turns in the queue.
+        max_wait: Seconds that it may wait for quota in all.
+        free_only: It must cost nothing.
+        number: Its place among all requests by arrival; the dispatcher gives it.
+        place: Where it stands in the queue now.
+        rests: How often it paused before it went down again.
+        was_turned_away: It could have waited, but the queue was full.
+        route: The name by which it found its steps, for records.
+        is_continuation: It goes on where another call's stream broke, and is no request of its own.
     """
 
     request: ChatRequest
@@ -59,8 +90,15 @@ class Call:
     arrived: float
     trail: Trail = field(default_factory=Trail)
     doing: str = "quota"
-    splice: Splice | None = None
-    origin: ChatRequest | None = None
+    client: str = ""
+    max_wait: float = 0.0
+    free_only: bool = False
+    number: int | None = None
+    place: Place | None = None
+    rests: int = 0
+    was_turned_away: bool = False
+    route: str = ""
+    is_continuation: bool = False
 
 
 class Answer:
@@ -71,6 +109,8 @@ class Answer:
 
     Attributes:
         step: Who answers.
+        target: With which of its accounts.
+        prompt_tokens: Estimated tokens of the prompt that it was given.
         trail: How it came to that.
         body: The whole completion; empty for a stream.
     """
@@ -80,17 +120,33 @@ class Answer:
         self._call = call
         self._move = move
         self._stream = reply.stream
+        self._tokens = reply.tokens
         self.step = move.step
+        self.target = move.target
+        self.prompt_tokens = call.request.prompt_tokens
         self.trail = call.trail
         self.body = reply.body
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        if self._stream is not None:
-            self._settle(Outcome.ABANDONED)
-            await self._stream.response.aclose()
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if self._stream is not None:
+                self._settle(Outcome.ABANDONED)
+                await self._stream.response.aclose()
+        finally:
+            self._dispatcher.finish(self._call, exc, self)
+
+    @property
+    def tokens(self) -> int | None:
+        """Total tokens as the provider counted so far; None if it did not say."""
+        return self._tokens if self._stream is None else self._stream.relay.tokens
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield the stream, whole events at a time, to its true end.
@@ -98,22 +154,35 @@ class Answer:
         Raises:
             StreamBroken: It broke after content and no other model could go on.
         """
-        assert self._stream is not None
-        relay = self._stream.relay
         # A generator left behind is closed by a task of the event loop's, at some later time.
+        async with aclosing(self.relayed()) as pieces:
+            async for piece in pieces:
+                yield piece
+        if self.relay.broken:
+            async with aclosing(self._dispatcher.go_on(self._call, self)) as more:
+                async for piece in more:
+                    yield piece
+
+    async def relayed(self) -> AsyncGenerator[bytes, None]:
+        """Yield what this one upstream sends, to its end or to where it breaks."""
+        assert self._stream is not None
+        relay = self.relay
         async with aclosing(relay.pieces()) as pieces:
             async for piece in pieces:
                 yield piece
-        if not relay.broken:
-            self._settle(Outcome.ANSWER)
-            if not relay.is_done:
-                yield DONE
+        if relay.broken:
+            self._settle(Outcome.BROKEN)
+            await self._stream.response.aclose()
             return
-        self._settle(Outcome.BROKEN)
-        await self._stream.response.aclose()
-        async with aclosing(self._dispatcher.go_on(self._call, self._move, relay)) as more:
-            async for piece in more:
-                yield piece
+        self._settle(Outcome.ANSWER)
+        if not relay.is_done:
+            yield DONE
+
+    @property
+    def relay(self) -> Relay:
+        """What relays the stream."""
+        assert self._stream is not None
+        return self._stream.relay
 
     async def drain(self) -> None:
         """After the last piece was sent: let the upstream end, so that its connection is kept."""
@@ -139,9 +208,10 @@ class Dispatcher:
         endpoints: By account.
         patience: How long one attempt may take, for a step.
         total: Seconds until an answer must have begun.
+        queue_size: Requests that may wait for quota at once.
         resume: Let another model go on with a broken stream.
         redact: Takes secrets out of a text.
-        observers: Called with each Attempt when it is over.
+        observers: Told of every attempt and of every request's end.
     """
 
     def __init__(
@@ -152,9 +222,10 @@ class Dispatcher:
         endpoints: Mapping[str, Endpoint],
         patience: Callable[[Step], Patience],
         total: float,
+        queue_size: int,
         resume: bool,
         redact: Callable[[str], str],
-        observers: Iterable[Callable[[Attempt], object]],
+        observers: Iterable[Observer],
     ) -> None:
         self.ledger = ledger
         self._clock = clock
@@ -163,18 +234,69 @@ class Dispatcher:
         self._total = total
         self._resume = resume
         self._redact = redact
-        self._observers = observers
+        self._observers = tuple(observers)
         self._sizes = Sizes()
-        self._waiting = WaitingRoom(clock)
-        ledger.subscribe(self._waiting.changed)
+        self._numbers = count()
+        self._waiting = WaitingRoom(clock, ledger, queue_size)
 
     async def descend(self, call: Call) -> Answer:
         """Return the first answer that the call's steps give.
 
         Raises:
+            BadRequest: No step can ever serve it.
             RequestRejected: Providers refuse the request itself.
             AllProvidersExhausted: Nothing could serve, or not in time.
         """
+        try:
+            return await self._descend(call)
+        except BaseException as error:
+            self.finish(call, error)
+            raise
+
+    def finish(self, call: Call, error: BaseException | None, answer: Answer | None = None) -> None:
+        """Tell the observers that a request is over; a continuation is a part of another one.
+
+        Args:
+            call: The request.
+            error: What it ended with; None if it was served.
+            answer: What was served, or begun.
+        """
+        if call.is_continuation:
+            return
+        seconds = self._clock.monotonic() - call.arrived
+        request, trail = call.request, call.trail
+        self._tell(
+            Finished(
+                arrived=self._clock.time() - seconds,
+                seconds=seconds,
+                route=call.route,
+                client=call.client,
+                stream=request.stream,
+                prompt_tokens=request.prompt_tokens,
+                tokens=request.tokens,
+                max_tokens=request.max_tokens,
+                needs=request.capabilities,
+                free_only=call.free_only,
+                max_wait=call.max_wait,
+                waited=trail.waited,
+                end=end_of(error),
+                target="" if answer is None else answer.step.name,
+                account="" if answer is None else answer.target.account,
+                used=None if answer is None else answer.tokens,
+                retry_after=getattr(error, "retry_after", None),
+                attempts=tuple(trail.attempts),
+            )
+        )
+
+    def _tell(self, event: Event) -> None:
+        for observe in self._observers:
+            observe(event)
+
+    async def _descend(self, call: Call) -> Answer:
+        """See `descend`."""
+        call.steps = self._fitting(call)
+        if call.number is None:
+            call.number = next(self._numbers)
         steps = self._sizes.fitting(call.steps, call.request.tokens)
         waterfall: Waterfall[tuple[Send, Reply]] = Waterfall(steps)
         try:
@@ -190,6 +312,34 @@ class Dispatcher:
             return Answer(self, call, move, reply)
         raise self._rejected(call, reply)
 
+    def _fitting(self, call: Call) -> list[Step]:
+        """Return the steps that can serve a request at all.
+
+        Raises:
+            BadRequest: None can.
+        """
+        if call.free_only:
+            refuse_choosing(filter(call.request.has, call.request.fields), choosing_fields())
+        return fit(call.steps, _needs(call))
+
+    async def explain(self, call: Call) -> Explanation:
+        """Say what `descend` would do first; do nothing, and change nothing."""
+        try:
+            steps = self._sizes.fitting(self._fitting(call), call.request.tokens)
+        except BadRequest as refusal:
+            return rejected(call.steps, _needs(call), refusal)
+        targets = [target for step in steps for target in step.targets]
+        deadline = self._waits_until(call)
+        seen = await self.ledger.preview(
+            targets, call.request.tokens, arrived=call.arrived, waits_until=deadline
+        )
+        waits = not self._waiting.is_free(targets) or (seen.taken is None and deadline > -inf)
+        return explained(call.steps, _needs(call), steps, targets, seen, waits=waits)
+
+    def doing(self, call: Call) -> str:
+        """Say what a request waits for, for the comments that keep its connection alive."""
+        return call.doing if call.place is None else self._waiting.describe(call.place)
+
     async def _walk(
         self, call: Call, waterfall: Waterfall[tuple[Send, Reply]]
     ) -> Deliver[tuple[Send, Reply]] | GiveUp:
@@ -197,7 +347,9 @@ class Dispatcher:
         while True:
             match move:
                 case Reserve(targets):
-                    room = await self._room(call, targets)
+                    # What is held is delivered; nobody waits for something better.
+                    may_wait = waterfall.best_so_far() is None
+                    room = await self._room(call, targets, may_wait=may_wait)
                     if isinstance(room, Exhausted):
                         move = waterfall.exhausted(room)
                     else:
@@ -210,38 +362,109 @@ class Dispatcher:
                     call.doing = "a second try"
                     await self._clock.sleep(random.uniform(*SECOND_PASS_PAUSE))  # noqa: S311 - jitter
                     move = waterfall.rested()
+                case GiveUp() if self._waits_until(call) > -inf:
+                    room = await self._later(call, waterfall)
+                    if isinstance(room, Exhausted):
+                        return GiveUp(room)
+                    move = waterfall.reserved(room)
                 case _:
                     return move
 
-    async def _room(self, call: Call, targets: Sequence[Reservable]) -> Reservation | Exhausted:
-        """Take room at the first of these that has it; wait while evidence is on its way."""
-        while True:
-            seen = self._waiting.changes
-            room = await self.ledger.reserve(targets, call.request.tokens, arrived=call.arrived)
-            if not isinstance(room, Wait):
-                return room
-            call.doing = "quota"
-            since = self._clock.monotonic()
-            await self._waiting.wait(seen, room.until)
+    async def _room(
+        self, call: Call, targets: Sequence[Reservable], *, may_wait: bool
+    ) -> Reservation | Exhausted:
+        """Take room at the first of these that has it; wait while evidence is on its way.
+
+        A request that can wait for quota does so later, for its whole chain and not only for what
+        is left of this pass.
+        """
+        patient = may_wait and not self._waiting.is_full
+        place = self._place(call, targets, self._waits_until(call) if patient else -inf)
+        room: Reservation | Wait | Exhausted = Wait(None, ())
+        if self._waiting.is_free(targets):
+            room = await self._waiting.ask(place)
+        if not isinstance(room, Wait):
+            return room
+        if place.is_patient:
+            return Exhausted(room.until, room.blocks)
+        return await self._wait(call, place)
+
+    async def _later(
+        self, call: Call, waterfall: Waterfall[tuple[Send, Reply]]
+    ) -> Reservation | Exhausted:
+        """Wait for room anywhere in the chain; what was tried may be tried again."""
+        await self._rest(call, waterfall)
+        targets = waterfall.anew()
+        if not targets:
+            return Exhausted(None, ())
+        call.was_turned_away = self._waiting.is_full
+        deadline = -inf if call.was_turned_away else self._waits_until(call)
+        return await self._wait(call, self._place(call, targets, deadline))
+
+    async def _rest(self, call: Call, waterfall: Waterfall[tuple[Send, Reply]]) -> None:
+        """Pause before a target that has just failed, if the ledger has nothing against it.
+
+        An accident does not cool down at once, nor does a refusal with a told delay of nothing.
+        """
+        if waterfall.failed <= (await self._blocks(call, None)).keys():
+            return
+        call.doing = "a second try"
+        longer = 2 ** min(call.rests, MOST_DOUBLINGS)
+        call.rests += 1
+        await self._clock.sleep(longer * random.uniform(*SECOND_PASS_PAUSE))  # noqa: S311 - jitter
+
+    async def _wait(self, call: Call, place: Place) -> Reservation | Exhausted:
+        since = self._clock.monotonic()
+        call.place = place
+        try:
+            return await self._waiting.reserve(place)
+        finally:
+            call.place = None
             call.trail.waited += self._clock.monotonic() - since
+
+    def _place(self, call: Call, targets: Sequence[Reservable], deadline: float) -> Place:
+        assert call.number is not None
+        return Place(
+            call.client,
+            call.number,
+            targets,
+            call.request.tokens,
+            arrived=call.arrived,
+            deadline=deadline,
+        )
+
+    def _waits_until(self, call: Call) -> float:
+        """Return the monotonic time until which a request may wait for quota; -inf if it may not."""
+        left = call.max_wait - call.trail.waited
+        if left <= 0:
+            return -inf
+        return min(self._clock.monotonic() + left, call.arrived + self._total)
 
     async def _send(self, call: Call, move: Send) -> Reply:
         """Call one upstream and settle, unless a stream is open, which settles at its end."""
-        started = self._clock.monotonic()
         reservation = move.reservation
+        if call.free_only and move.step.paid:  # the last door: whatever led here, nothing is sent
+            self.ledger.release(reservation)
+            raise StepwellError(f"{move.step.name} costs money, and the request is free only.")
+        started = self._clock.monotonic()
         reply = _CUT_SHORT
+        told: list[Reading] = []
+
+        def observe(readings: Sequence[Reading]) -> None:
+            told.extend(readings)
+            self.ledger.observe(reservation, readings)
+
         try:
             reply = await self._endpoints[move.target.account].attempt(
-                call.request,
-                move.step,
-                self._patience(move.step),
-                lambda readings: self.ledger.observe(reservation, readings),
+                call.request, move.step, self._patience(move.step), observe
             )
             return reply
         finally:
-            self._record(call, move, reply, self._clock.monotonic() - started)
+            self._record(call, move, reply, self._clock.monotonic() - started, told)
 
-    def _record(self, call: Call, move: Send, reply: Reply, seconds: float) -> None:
+    def _record(
+        self, call: Call, move: Send, reply: Reply, seconds: float, told: Sequence[Reading]
+    ) -> None:
         verdict = reply.verdict
         words = self._words(reply)
         is_open = reply.stream is not None and verdict.outcome is Outcome.ANSWER
@@ -260,10 +483,12 @@ class Dispatcher:
             seconds=seconds,
             delay=verdict.hint.delay,
             words=words,
+            began=self._clock.time() - seconds,
+            tokens=reply.tokens,
+            readings=verdict.hint.readings or tuple(told),
         )
         call.trail.attempts.append(attempt)
-        for observe in self._observers:
-            observe(attempt)
+        self._tell(attempt)
 
     def _words(self, reply: Reply) -> str:
         """Return the provider's words, redacted before they are cut: half a key is not found."""
@@ -271,41 +496,50 @@ class Dispatcher:
         words = said.message if said is not None and said.message else reply.detail
         return " ".join(self._redact(words).split())[:LONGEST_WORDS]
 
-    async def go_on(self, call: Call, broken: Send, relay: Relay) -> AsyncGenerator[bytes, None]:
-        """Let another model go on where a stream broke, if that can be done honestly.
+    async def go_on(self, call: Call, broken: Answer) -> AsyncGenerator[bytes, None]:
+        """Let other models go on where a stream broke, as long as that can be done honestly.
 
-        Where a continuation breaks as well, the next one goes on inside of it, and the outermost
-        splices them all.
+        Each begins with the client's own request and all text that the client has so far, so that a
+        continuation that breaks is no other case than the first stream.
 
         Raises:
             StreamBroken: It can't, or all that could have broken too.
         """
-        splice = call.splice or Splice(relay.kept or (), relay.text())
+        splice = Splice(broken.relay.kept or (), broken.relay.text())
+        broke: list[Target] = []
+        while broken.relay.broken:
+            broke.append(broken.target)
+            answer = await self._next(call, broken, splice, broke)
+            async with answer, aclosing(answer.relayed()) as pieces:
+                yield _resumed_by(answer.step)
+                async for piece in pieces:
+                    if spliced := splice.feed(piece):
+                        yield spliced
+            broken = answer
+
+    async def _next(
+        self, call: Call, broken: Answer, splice: Splice, broke: Sequence[Target]
+    ) -> Answer:
+        """Return the answer of the first that goes on; see `go_on`."""
+        relay = broken.relay
         can = self._resume and relay.kept is not None and splice.text
-        steps = _prefilled(call.steps, broken) if can else []
+        steps = _able_to_go_on(call.steps, broke) if can else []
         if not steps:
             raise self._broken(relay)
-        splice.resume(prompt=call.request.prompt_tokens, completion=relay.events)
-        try:
-            answer = await self.descend(self._onward(call, steps, splice))
-        except (AllProvidersExhausted, RequestRejected) as error:
-            raise self._broken(relay) from error
-        async with answer, aclosing(answer.pieces()) as pieces:
-            yield f": resumed by {answer.step.name}\n\n".encode("ascii", "replace")
-            async for piece in pieces:
-                if spliced := piece if call.splice else splice.feed(piece):
-                    yield spliced
-
-    def _onward(self, call: Call, steps: Sequence[Step], splice: Splice) -> Call:
-        origin = call.origin or call.request
-        return Call(
-            origin.continued(splice.text, splice.spent),
-            steps,
-            self._clock.monotonic(),
-            call.trail,
-            splice=splice,
-            origin=origin,
+        splice.resume(prompt=broken.prompt_tokens, completion=relay.events)
+        call.doing = "a model that goes on"
+        request = call.request.continued(splice.text, splice.spent)
+        onward = replace(
+            call,
+            request=request,
+            steps=steps,
+            arrived=self._clock.monotonic(),
+            is_continuation=True,
         )
+        try:
+            return await self.descend(onward)
+        except (AllProvidersExhausted, RequestRejected, BadRequest) as error:
+            raise self._broken(relay) from error
 
     def _broken(self, relay: Relay) -> StreamBroken:
         error = error_of(relay.error)
@@ -326,8 +560,10 @@ class Dispatcher:
     async def _exhausted(self, call: Call, last: Exhausted | None) -> AllProvidersExhausted:
         blocks = await self._blocks(call, last)
         call.trail.blocks = tuple(blocks.values())
-        return AllProvidersExhausted(
-            "No provider of the chain can serve this request now.",
+        kind = QueueFull if call.was_turned_away else AllProvidersExhausted
+        also = ", and the queue is full" if call.was_turned_away else ""
+        return kind(
+            f"No provider of the chain can serve this request now{also}.",
             trail=call.trail,
             retry_after=max(LEAST_RETRY_AFTER, self._soonest(call, blocks)),
         )
@@ -354,14 +590,37 @@ class Dispatcher:
         return min(waits)
 
 
-def _prefilled(steps: Sequence[Step], broken: Send) -> list[Step]:
-    """Return the steps that continue an assistant's message, what just broke off last."""
+def _needs(call: Call) -> Needs:
+    request = call.request
+    return Needs(
+        request.prompt_tokens, request.max_tokens or 0, request.capabilities, call.free_only
+    )
+
+
+def _resumed_by(step: Step) -> bytes:
+    """Return the comment before a continuation; it says what headers cannot say any more."""
+    paid = ": x-stepwell-paid: 1\n" if step.paid else ""
+    return f": resumed by {step.name}\n{paid}\n".encode("ascii", "replace")
+
+
+def _able_to_go_on(steps: Sequence[Step], broke: Sequence[Target]) -> list[Step]:
+    """Return the steps that continue an assistant's message.
+
+    A target whose stream broke comes after those whose did not, the last one last; after its second
+    break it does not come any more, so that a stream ends however its providers behave.
+
+    Args:
+        steps: Of the chain.
+        broke: Whose stream broke, in order.
+    """
     able = [step for step in steps if step.prefill]
-    others = [
-        replace(step, targets=tuple(t for t in step.targets if t is not broken.target))
-        for step in able
+    fresh = [
+        replace(step, targets=tuple(t for t in step.targets if t not in broke)) for step in able
     ]
     again = [
-        replace(step, targets=(broken.target,)) for step in able if broken.target in step.targets
+        replace(step, targets=(target,))
+        for target in broke
+        for step in able
+        if target in step.targets and broke.count(target) < MOST_BREAKS
     ]
-    return [step for step in (*others, *again[:1]) if step.targets]
+    return [step for step in (*fresh, *again) if step.targets]

@@ -7,6 +7,7 @@
         UnknownModel           no chain, step or served model has this name
       RequestRejected          providers refuse the request itself; keeps the first refusal
       AllProvidersExhausted    .trail, .retry_after
+        QueueFull              and it could not wait either
       StreamBroken             after content began
       ShuttingDown             the server is about to stop
 
@@ -112,6 +113,12 @@ class AllProvidersExhausted(StepwellError):
         super().__init__(message)
         self.trail = trail
         self.retry_after = retry_after
+
+
+class QueueFull(AllProvidersExhausted):
+    """No target of the chain could serve, and no more requests may wait for it."""
+
+    code = "queue_full"
 
 
 class StreamBroken(StepwellError):

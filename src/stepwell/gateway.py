@@ -1,11 +1,14 @@
 """Gateway: owns the parts and their life, and introduces them to each other."""
 
 import asyncio
+import hmac
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import httpx
 
@@ -15,15 +18,20 @@ from stepwell.clock import Clock, Deadline, SystemClock
 from stepwell.dispatch import Dispatcher
 from stepwell.errors import SettingsError, ShuttingDown, StepwellError
 from stepwell.ledgers.memory import MemoryLedger
+from stepwell.observe import Event, Observer
 from stepwell.providers.dialects import dialect
 from stepwell.quota.ledger import Ledger
 from stepwell.quota.reading import Reading
 from stepwell.routing.chain import Step, Target
 from stepwell.routing.trail import Attempt
 from stepwell.secrets import Redactor, Secret
-from stepwell.settings import ProviderSettings, Settings
+from stepwell.settings import Account, ProviderSettings, Settings
+from stepwell.trace import Recorder
 from stepwell.upstream.client import Endpoint, Patience, Reply
 from stepwell.upstream.transport import AiohttpTransport
+
+if TYPE_CHECKING:
+    from stepwell.ledgers.journal import Journal
 
 Interrupt = Callable[[StepwellError], object]
 
@@ -44,7 +52,7 @@ class Gateway:
         transport: Sends to every provider in place of our own engine; the host closes it.
         ledger: Keeps the quota in place of the memory keeper.
         clock: For all time.
-        observers: Called with each Attempt when it is over; they must not block.
+        observers: Told of every attempt and of every request's end; see `observe`.
     """
 
     def __init__(
@@ -54,7 +62,7 @@ class Gateway:
         transport: httpx.AsyncBaseTransport | None = None,
         ledger: Ledger | None = None,
         clock: Clock | None = None,
-        observers: Iterable[Callable[[Attempt], object]] = (),
+        observers: Iterable[Observer] = (),
     ) -> None:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
@@ -64,6 +72,8 @@ class Gateway:
         self.ledger: Ledger = ledger or MemoryLedger(self.clock)
         self.is_draining = False
         self._tell_what_is_not_there()
+        self._journal = self._make_journal()
+        self._recorder = self._make_recorder()
         self._engines = _Engines(transport)
         self._active: dict[Interrupt, None] = {}
         self._last_left = asyncio.Event()
@@ -74,15 +84,18 @@ class Gateway:
             endpoints=self._endpoints,
             patience=self._patience,
             total=settings.timeouts.total,
+            queue_size=settings.queue.max_size,
             resume=settings.streams.on_break == "resume",
             redact=self.redactor,
-            observers=(self._log, *observers),
+            observers=(self._log, *observers, *((self._recorder,) if self._recorder else ())),
         )
 
     def __repr__(self) -> str:
         return f"<Gateway {len(self.routes.chains)} chains, {len(self._active)} active>"
 
     async def __aenter__(self) -> Self:
+        if self._journal is not None:
+            await self._journal.recall()
         return self
 
     async def __aexit__(
@@ -94,8 +107,12 @@ class Gateway:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections to the providers; idempotent."""
+        """Close the connections to the providers, and write down what is known; idempotent."""
         await self._engines.aclose()
+        if self._journal is not None:
+            await self._journal.aclose()
+        if self._recorder is not None:
+            await self._recorder.aclose()
 
     @contextmanager
     def admit(self, interrupt: Interrupt) -> Iterator[None]:
@@ -158,10 +175,13 @@ class Gateway:
             all(target.key in blocked for step in chain.steps for target in step.targets)
             for chain in self.routes.chains.values()
         )
-        return {
+        components = {
             "gateway": "draining" if self.is_draining else "ok",
             "chains": "dry" if dry else "ok",
         }
+        if self._journal is not None:
+            components["database"] = "ok" if self._journal.is_ok else "degraded"
+        return components
 
     def _tell_what_is_not_there(self) -> None:
         """Refuse or warn of settings that this version knows but does not carry out.
@@ -171,10 +191,53 @@ class Gateway:
         """
         if self.settings.state.url.reveal() != "memory://":
             raise SettingsError("state.url: this version keeps quota in memory only (memory://)")
-        if self.settings.database.url is not None:
-            self.logger.warning("database.url: this version writes nothing to a database")
-        if self.settings.queue.max_wait > 0:
-            self.logger.warning("queue.max_wait: this version has no queue; requests do not wait")
+
+    def _make_journal(self) -> "Journal | None":
+        """Return the memory of our own ledger, if there is a database; a host's keeps its own."""
+        url = self.settings.database.url
+        if url is None or not isinstance(self.ledger, MemoryLedger):
+            return None
+        chains = self.routes.chains.values()
+        targets = {t.key: t for chain in chains for step in chain.steps for t in step.targets}
+        return _journal_at(url)(
+            self.ledger,
+            targets=list(targets.values()),
+            identify=self._identify,
+            clock=self.clock,
+            logger=self.logger,
+        )
+
+    def _make_recorder(self) -> Recorder | None:
+        """Return what writes the trace, if one is wanted."""
+        trace = self.settings.trace
+        if trace.path is None:
+            return None
+        return Recorder(
+            Path(trace.path),
+            max_size=trace.max_size,
+            usual_wait=self.settings.queue.max_wait,
+            redact=self.redactor,
+            logger=self.logger,
+        )
+
+    def _identify(self, salt: bytes) -> dict[str, str]:
+        """Return each account's digest: of provider, address and keys, none of which it tells.
+
+        Keys are random and long, so nobody finds one by trying; the salt, which each database has
+        of its own, keeps the digests of two databases from being compared.
+        """
+        return {
+            name: hmac.digest(salt, self._identity(account).encode(), "sha256")[:16].hex()
+            for name, account in self.settings.accounts().items()
+        }
+
+    def _identity(self, account: Account) -> str:
+        provider = self.settings.providers[account.provider]
+        key = "" if account.key is None else account.key.reveal()
+        # Some providers take their key in a header or a parameter of its own.
+        more = (*provider.headers.items(), *provider.query.items())
+        words = (f"{name}={value.reveal()}" for name, value in more)
+        return "\n".join((account.provider, provider.base_url, key, *words))
 
     def _make_endpoints(self) -> dict[str, Endpoint]:
         """Return every account's endpoint, by the account's name."""
@@ -203,8 +266,29 @@ class Gateway:
             idle=self.settings.streams.idle_timeout,
         )
 
-    def _log(self, attempt: Attempt) -> None:
-        self.logger.debug("%s %s %s", attempt, attempt.words, attempt.account)
+    def _log(self, event: Event) -> None:
+        if isinstance(event, Attempt):
+            self.logger.debug("%s %s %s", event, event.words, event.account)
+
+
+def _journal_at(url: Secret) -> "partial[Journal]":
+    """Return a journal's class with the database that it will write to.
+
+    Raises:
+        SettingsError: The address cannot be used, or what it needs is not installed.
+    """
+    address = url.reveal()
+    try:
+        from stepwell.ledgers import journal  # noqa: PLC0415 # the extra may be missing
+
+        return partial(journal.Journal, journal.open_engine(address))
+    except ImportError as error:
+        missing = (error.name or "the driver").partition(".")[0]
+        extra = "standalone" if address.startswith("sqlite") else "postgres"
+        remedy = f"pip install 'stepwell[{extra}]'"
+        raise SettingsError(f"database.url: {missing} is not installed: {remedy}") from error
+    except ValueError as error:
+        raise SettingsError(f"database.url: {error}") from error
 
 
 class _Engines:

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 
 from stepwell import create_app
 from stepwell.gateway import Gateway
-from stepwell.routing.trail import Attempt
+from stepwell.observe import Observer
 from stepwell.testing import FakeClock, Fleet, OpenStream, open_stream
 
 PATH = "/v1/chat/completions"
@@ -80,7 +80,7 @@ def serve(clock: FakeClock, fleet: Fleet) -> Serve:
     def serve(
         *,
         providers: Mapping[str, Any] | None = None,
-        observers: Iterable[Callable[[Attempt], object]] = (),
+        observers: Iterable[Observer] = (),
         **settings: Any,
     ) -> Site:
         plain = fleet.settings(**settings)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from stepwell.observe import Event, Finished
 from stepwell.routing.trail import Attempt
 from stepwell.testing import Failure, FakeClock, Fleet
 
@@ -55,14 +56,14 @@ async def test_a_dry_chain_is_not_asked_again_before_its_time(
     a.fail(Failure.rate_limit(60))
     site = serve()
     await site.ask()
-    clock.shift(59.5)
+    clock.shift(58.5)
     response = await site.ask()
     assert response.status_code == 503
-    assert response.headers["retry-after"] == "1"
-    assert response.headers["retry-after-ms"] == "1000"  # half a second would be a hammer
+    assert response.headers["retry-after"] == "2"
+    assert response.headers["retry-after-ms"] == "1500"
     assert response.headers["x-stepwell-attempts"] == "0"
     assert len(a.calls) == 1
-    clock.shift(0.5)
+    clock.shift(1.5)
     assert (await site.ask()).status_code == 200
 
 
@@ -246,10 +247,14 @@ async def test_observers_see_every_attempt(clock: FakeClock, fleet: Fleet, serve
     """One frozen record each: who, what, how long, what was told, and the provider's words."""
     fleet.add("a", dialect="retry-after", latency=0.25).fail(Failure.rate_limit(17))
     fleet.add("b", latency=0.5)
-    seen: list[Attempt] = []
+    seen: list[Event] = []
+    now = clock.time()
     await serve(observers=[seen.append]).ask()
     said = "Too many requests."
-    assert seen == [
-        Attempt("a/sim-model", "a", "rate_limited", 429, 0.25, delay=17.0, words=said),
-        Attempt("b/sim-model", "b", "answer", 200, 0.5),
-    ]
+    refused, answered, finished = seen
+    assert refused == Attempt(
+        "a/sim-model", "a", "rate_limited", 429, 0.25, 17.0, said, began=now, tokens=0
+    )
+    assert answered == Attempt("b/sim-model", "b", "answer", 200, 0.5, began=now + 0.25, tokens=11)
+    assert isinstance(finished, Finished)
+    assert finished.attempts == (refused, answered)

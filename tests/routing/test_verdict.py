@@ -4,7 +4,7 @@ import pytest
 
 from stepwell.quota.ledger import Bench, Ended
 from stepwell.quota.limit import Scope
-from stepwell.quota.reading import About, Hint
+from stepwell.quota.reading import About, Hint, Tier
 from stepwell.routing.verdict import TABLE, Outcome, Rule, Then, Verdict, outcome_of
 
 # The table of the design, written a second time, so that no row changes by accident.
@@ -37,7 +37,11 @@ def test_every_outcome_has_the_row_that_the_design_gives_it(outcome: Outcome) ->
         (429, About.RATE, Outcome.RATE_LIMITED),
         (403, About.RATE, Outcome.RATE_LIMITED),
         (402, About.RATE, Outcome.RATE_LIMITED),
-        (400, About.RATE, Outcome.REFUSED),
+        (400, About.RATE, Outcome.RATE_LIMITED),
+        (401, About.RATE, Outcome.RATE_LIMITED),
+        (503, About.RATE, Outcome.FAULT),
+        (429, About.CONCURRENCY, Outcome.RATE_LIMITED),
+        (402, About.CONCURRENCY, Outcome.RATE_LIMITED),
         (429, About.CREDIT, Outcome.NO_CREDIT),
         (402, None, Outcome.NO_CREDIT),
         (403, About.CREDIT, Outcome.NO_CREDIT),
@@ -60,6 +64,7 @@ def test_every_outcome_has_the_row_that_the_design_gives_it(outcome: Outcome) ->
         (400, About.TOO_LARGE, Outcome.TOO_LARGE),
         (400, None, Outcome.REFUSED),
         (400, About.REQUEST, Outcome.REFUSED),
+        (403, About.REQUEST, Outcome.REFUSED),
         (422, None, Outcome.REFUSED),
         (418, None, Outcome.REFUSED),
     ],
@@ -75,6 +80,27 @@ def test_a_refusal_is_named_by_its_body_before_its_status(
 def test_money_and_keys_bench_the_whole_account(outcome: Outcome) -> None:
     """A key without credit is without credit for every model."""
     assert Verdict(outcome, Hint(scope=Scope.MODEL)).report(None).scope is Scope.ACCOUNT
+
+
+def test_no_credit_for_paid_models_leaves_the_free_ones() -> None:
+    """Only the target that was refused is out of service; the account stays."""
+    hint = Hint(scope=Scope.ACCOUNT, tier=Tier.PAID)
+    report = Verdict(Outcome.NO_CREDIT, hint).report(None)
+    assert (report.bench, report.scope) == (Bench.MODEL, Scope.MODEL)
+
+
+def test_the_free_models_day_does_not_bench_the_paid_ones() -> None:
+    """The ledger knows accounts and targets: of the two, the one that covers no more is told."""
+    hint = Hint(scope=Scope.ACCOUNT, tier=Tier.FREE)
+    report = Verdict(Outcome.RATE_LIMITED, hint).report(None)
+    assert (report.bench, report.scope) == (Bench.RATE, Scope.MODEL)
+
+
+def test_a_known_length_begins_the_ledgers_guess() -> None:
+    """It travels with the report where the row benches, as a delay does."""
+    hint = Hint(guess=2.0)
+    assert Verdict(Outcome.FAULT, hint).report(None).guess == 2.0
+    assert Verdict(Outcome.TOO_LARGE, hint).report(None).guess is None
 
 
 def test_a_delay_counts_only_where_the_row_benches() -> None:

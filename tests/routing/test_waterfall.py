@@ -127,3 +127,22 @@ def test_what_is_held_can_be_had_when_time_is_up() -> None:
     waterfall = Waterfall[str]([step("a"), step("b")])
     play(waterfall, [("a", Outcome.EMPTY)])
     assert waterfall.best_so_far() == "a:empty"
+
+
+def test_after_a_wait_all_are_asked_for_again() -> None:
+    """Also what was tried and what had a second pass; not what the request is too large for."""
+    waterfall = Waterfall[str]([step("a"), step("b"), step("c")])
+    outcomes = [("a", Outcome.RATE_LIMITED), ("b", Outcome.TOO_LARGE), ("c", "dry")]
+    assert isinstance(play(waterfall, outcomes), GiveUp)
+    assert waterfall.failed == {"a/m"}
+    assert [target.account for target in waterfall.anew()] == ["a", "c"]
+    assert waterfall.failed == set()
+
+
+def test_a_pass_after_a_wait_goes_on_like_any_other() -> None:
+    """Whoever fails is left out, and at the bottom the request gives up or waits again."""
+    waterfall = Waterfall[str]([step("a"), step("b")])
+    assert isinstance(play(waterfall, [("a", "dry")]), GiveUp)
+    target = waterfall.anew()[1]
+    assert waterfall.reserved(Reservation(target, 1, 0.0)).target.account == "b"
+    assert asked(waterfall.judged(Verdict(Outcome.RATE_LIMITED), "b")) == ["a"]

@@ -11,7 +11,7 @@ from stepwell.settings import Settings
 def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep this machine's variables out, and resolve relative paths in an empty directory."""
     for name in list(os.environ):
-        if name.upper().startswith("STEPWELL_") or name.endswith("_API_KEY"):
+        if name.upper().startswith("STEPWELL_") or name.endswith(("_API_KEY", "_ACCOUNT_ID")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 

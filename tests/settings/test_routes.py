@@ -64,7 +64,7 @@ def test_a_step_takes_from_its_provider_what_it_does_not_say() -> None:
     """The provider's values hold, and `timeouts` where the provider says nothing either."""
     two, local = _steps(_settings({"default": ["two/m", "local/m"]}, timeouts={"attempt": 33}))
     assert (two.timeout, two.context, two.capabilities) == (9.0, 8000, frozenset({"tools"}))
-    assert (local.timeout, local.context, local.capabilities) == (33.0, None, frozenset())
+    assert (local.timeout, local.context, local.capabilities) == (33.0, None, None)
     assert (two.prefill, two.usage, local.prefill, local.usage) == (False, True, True, False)
     assert two.targets[0].limits == (PER_MODEL, PER_ACCOUNT)
     assert two.targets[0].concurrency == 4

@@ -117,6 +117,26 @@ def test_comments_and_done_pass() -> None:
     assert splice.feed(b": ping\n\ndata: [DONE]\n\n") == b": ping\n\ndata: [DONE]\n\n"
 
 
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r", b"\r\n\r"])
+def test_no_event_waits_for_the_next_piece(end: bytes) -> None:
+    """However its lines end: a piece holds whole events, and the last one comes as well."""
+    splice = Splice(FIRST, "Yes")
+    piece = event(", of").removesuffix(b"\n\n") + end
+    assert parsed(splice.feed(piece))["choices"][0]["delta"] == {"content": ", of"}
+    assert splice.feed(b"data: [DONE]" + end) == b"data: [DONE]" + end
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [b"{oops}", b"[]", b'{"choices":[7]}', b'{"choices":[{"delta":7}]}', b'{"choices":7}'],
+)
+def test_an_event_in_no_known_shape_does_no_harm(nonsense: bytes) -> None:
+    """It passes as it would in a stream that did not break, and adds no text."""
+    splice = Splice(FIRST, "Yes")
+    assert splice.feed(b"data: " + nonsense + b"\n\n").startswith(b"data: ")
+    assert splice.text == "Yes"
+
+
 def test_what_was_held_back_comes_with_the_finish() -> None:
     """Nothing is lost if a continuation ends while it could still have been a repeat."""
     splice = Splice(FIRST, "No, no, never in my life.")

@@ -7,6 +7,9 @@ from starlette.types import Receive, Scope, Send
 from stepwell.api.auth import principal_of
 from stepwell.api.body import read_json_body
 from stepwell.api.envelope import Headers, encode, envelope, trail_headers
+from stepwell.api.explain import answer_with_explanation, wants_explanation
+from stepwell.api.free_only import wants_free_only
+from stepwell.api.patience import max_wait_of
 from stepwell.api.presence import Presence
 from stepwell.api.sse import EventStream
 from stepwell.chat import ChatRequest
@@ -27,20 +30,36 @@ class ChatCompletions:
         body = await read_json_body(
             scope, receive, max_body=limits.max_body, max_depth=limits.max_depth
         )
-        request = ChatRequest(body)
-        principal = principal_of(scope)
-        route = gateway.routes.resolve(
-            request.model, allowed=principal.chains, pin_any=principal.pins
-        )
-        call = Call(request, route.steps, gateway.clock.monotonic())
+        call = self._call(scope, ChatRequest(body))
+        if wants_explanation(scope):
+            await answer_with_explanation(gateway, call, send)
+            return
         presence = Presence(receive)
         with gateway.admit(presence.interrupt):
-            if request.stream:
+            if call.request.stream:
                 await self._stream(call, presence, send)
             else:
                 await self._whole(call, presence, send)
         if presence.is_gone:
             gateway.logger.debug("client went away: %s", call.trail.header())
+
+    def _call(self, scope: Scope, request: ChatRequest) -> Call:
+        """Return what a request asks for by its model, its headers, and who sends it."""
+        gateway = self._gateway
+        principal = principal_of(scope)
+        route = gateway.routes.resolve(
+            request.model, allowed=principal.chains, pin_any=principal.pins
+        )
+        queue = gateway.settings.queue
+        return Call(
+            request,
+            route.steps,
+            gateway.clock.monotonic(),
+            client=principal.name,
+            route=route.name,
+            max_wait=max_wait_of(scope, default=queue.max_wait, allowed=queue.allow_wait),
+            free_only=wants_free_only(scope) or route.free_only,
+        )
 
     async def _whole(self, call: Call, presence: Presence, send: Send) -> None:
         async with presence:
@@ -59,7 +78,10 @@ class ChatCompletions:
     async def _stream(self, call: Call, presence: Presence, send: Send) -> None:
         gateway = self._gateway
         async with EventStream(
-            send, clock=gateway.clock, ping=gateway.settings.streams.ping, doing=lambda: call.doing
+            send,
+            clock=gateway.clock,
+            ping=gateway.settings.streams.ping,
+            doing=lambda: gateway.dispatcher.doing(call),
         ) as events:
             try:
                 async with presence:
@@ -96,14 +118,11 @@ class ChatCompletions:
 
 def answer_headers(answer: Answer) -> Headers:
     target = answer.step.name.encode("ascii", "replace")
-    return [(b"x-stepwell-target", target), *trail_headers(answer.trail)]
+    paid = [(b"x-stepwell-paid", b"1")] if answer.step.paid else []
+    return [(b"x-stepwell-target", target), *paid, *trail_headers(answer.trail)]
 
 
 def _story_of(answer: Answer) -> bytes:
     """Return as a comment what the headers could not say any more."""
-    trail = answer.trail
-    return (
-        f": x-stepwell-target: {answer.step.name}\n"
-        f": x-stepwell-attempts: {len(trail.attempts)}\n"
-        f": x-stepwell-trail: {trail.header()}\n\n"
-    ).encode("ascii", "replace")
+    lines = [b": %b: %b\n" % header for header in answer_headers(answer)]
+    return b"".join(lines) + b"\n"

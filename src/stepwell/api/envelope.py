@@ -73,14 +73,19 @@ def trail_headers(trail: Trail) -> Headers:
         (b"x-stepwell-trail", trail.header().encode("ascii")),
     ]
     if trail.waited > 0:
-        headers.append((b"x-stepwell-waited-ms", b"%d" % math.ceil(trail.waited * 1000)))
+        headers.append((b"x-stepwell-waited-ms", b"%d" % waited_ms(trail)))
     return headers
+
+
+def waited_ms(trail: Trail) -> int:
+    """Return the milliseconds that a request waited; the rounding is that of `retry-after-ms`."""
+    return math.ceil(round(trail.waited * 1000, 2))
 
 
 def _story(trail: Trail, clock: Clock) -> dict[str, Any]:
     return {
         "attempts": [_attempt(attempt) for attempt in trail.attempts],
-        "blocked": [_block(block, clock) for block in trail.blocks],
+        "blocked": [block_fields(block, clock) for block in trail.blocks],
     }
 
 
@@ -96,17 +101,27 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _block(block: Block, clock: Clock) -> dict[str, Any]:
-    left = None if block.until is None else max(0.0, block.until - clock.monotonic())
+def block_fields(block: Block, clock: Clock) -> dict[str, Any]:
+    """Return what stands in a target's way."""
+    retry_after, until = moment(block.until, clock)
     return {
         "target": block.key,
         "reason": block.reason,
         "told": block.told,
-        "retry_after": None if left is None else round(left, 3),
-        "until": None if left is None else _instant(clock.time() + left),
+        "retry_after": retry_after,
+        "until": until,
         "words": block.words,
     }
 
 
-def _instant(seconds: float) -> str:
+def moment(at: float | None, clock: Clock) -> tuple[float | None, str | None]:
+    """Return a monotonic time as seconds from now, and as an instant in ISO 8601."""
+    if at is None:
+        return None, None
+    left = max(0.0, at - clock.monotonic())
+    return round(left, 3), instant(clock.time() + left)
+
+
+def instant(seconds: float) -> str:
+    """Return a Unix time in ISO 8601."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

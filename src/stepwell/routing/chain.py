@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from stepwell.errors import UnknownModel
 from stepwell.quota.limit import Limit
+from stepwell.routing.history import UNTOUCHED, HistoryRules
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +34,23 @@ class Target:
         object.__setattr__(self, "key", f"{self.account}/{self.model}")
 
 
+@dataclass(frozen=True, slots=True)
+class Adaptation:
+    """How a request's body must be changed for a step, so that its provider takes it.
+
+    Attributes:
+        drop: Fields to leave out.
+        rename: The provider's names for fields, by the names that clients use.
+    """
+
+    drop: frozenset[str] = frozenset()
+    rename: Mapping[str, str] = field(default_factory=dict)
+
+
+AS_IT_IS: Final = Adaptation()
+"""Nothing is changed."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
     """One line of a chain: provider and model, with what this line says otherwise.
@@ -44,9 +62,11 @@ class Step:
         params: Body fields that this step sets.
         paid: It costs money.
         context: The largest context in tokens; None if not known.
-        capabilities: `vision`, `tools`, `json`, as far as they are known.
+        capabilities: Of `vision`, `tools`, `json`; None if they are not known.
         prefill: It continues a message that ends with the assistant's words.
         usage: It may be asked for usage in streams (`stream_options.include_usage`).
+        adaptation: What else its provider wants otherwise than clients send it.
+        history: What its provider takes of a conversation with others.
     """
 
     provider: str
@@ -56,9 +76,11 @@ class Step:
     params: Mapping[str, Any] = field(default_factory=dict)
     paid: bool = False
     context: int | None = None
-    capabilities: frozenset[str] = frozenset()
+    capabilities: frozenset[str] | None = None
     prefill: bool = False
     usage: bool = True
+    adaptation: Adaptation = AS_IT_IS
+    history: HistoryRules = UNTOUCHED
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -67,10 +89,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chain:
-    """A named, ordered list of steps."""
+    """A named, ordered list of steps; of one that is free only none may cost money."""
 
     name: str
     steps: tuple[Step, ...]
+    free_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +103,12 @@ class Route:
     Attributes:
         name: The chain's name, the pinned step's, or the model's, for records.
         steps: In order.
+        free_only: Every chain by which the caller comes to these steps is so.
     """
 
     name: str
     steps: tuple[Step, ...]
+    free_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +185,7 @@ class Routes:
             UnknownModel: Nothing has this name and unknown names are rejected, or the caller may
                 use no chain at all.
         """
-        usable = self._usable(allowed)
+        usable = self.usable(allowed)
         if not usable:
             raise UnknownModel("This key may use no chain.")
         if not model:
@@ -181,13 +206,13 @@ class Routes:
 
     def models(self, *, allowed: frozenset[str] | None = None) -> list[Listed]:
         """List every name once: the caller's chains, then the steps in them."""
-        usable = self._usable(allowed)
+        usable = self.usable(allowed)
         listed = {chain.name: _listed_chain(chain) for chain in usable}
         for step in _steps(usable):
             listed.setdefault(step.name, _listed_step(step))
         return list(listed.values())
 
-    def _usable(self, allowed: frozenset[str] | None) -> list[Chain]:
+    def usable(self, allowed: frozenset[str] | None) -> list[Chain]:
         """Return the caller's chains, its default first, the rest in the order of the settings."""
         usable = [c for c in self.chains.values() if allowed is None or c.name in allowed]
         return sorted(usable, key=lambda chain: chain.name != self.default)  # sorting is stable
@@ -214,7 +239,7 @@ def is_model_name(text: str) -> bool:
 
 
 def _route_of(chain: Chain) -> Route:
-    return Route(chain.name, chain.steps)
+    return Route(chain.name, chain.steps, chain.free_only)
 
 
 def _steps(chains: Iterable[Chain]) -> Iterator[Step]:
@@ -222,27 +247,33 @@ def _steps(chains: Iterable[Chain]) -> Iterator[Step]:
 
 
 def _named_step(name: str, chains: Iterable[Chain]) -> Route | None:
-    step = next((step for step in _steps(chains) if step.name == name), None)
-    return None if step is None else Route(step.name, (step,))
+    found = _route_by(name, chains, lambda step: step.name == name)
+    return None if found is None else Route(name, found.steps[:1], found.free_only)
 
 
 def _served_model(model: str, chains: Iterable[Chain]) -> Route | None:
-    """Find the steps that serve a model, each provider's once, as its first chain has it."""
+    return _route_by(model, chains, lambda step: step.model == model)
+
+
+def _route_by(name: str, chains: Iterable[Chain], serves: Callable[[Step], bool]) -> Route | None:
+    """Find the steps that serve, each provider's once, as its first chain has it."""
     serving: dict[str, Step] = {}
-    for step in _steps(chains):
-        if step.model == model:
+    free_only = True
+    for chain in chains:
+        for step in filter(serves, chain.steps):
             serving.setdefault(step.name, step)
-    return Route(model, tuple(serving.values())) if serving else None
+            free_only = free_only and chain.free_only
+    return Route(name, tuple(serving.values()), free_only) if serving else None
 
 
 def _listed_chain(chain: Chain) -> Listed:
     contexts = [step.context for step in chain.steps if step.context is not None]
-    capabilities = frozenset[str]().union(*(step.capabilities for step in chain.steps))
+    capabilities = frozenset[str]().union(*(step.capabilities or () for step in chain.steps))
     return Listed(chain.name, "stepwell", max(contexts, default=None), capabilities)
 
 
 def _listed_step(step: Step) -> Listed:
-    return Listed(step.name, step.provider, step.context, step.capabilities)
+    return Listed(step.name, step.provider, step.context, step.capabilities or frozenset())
 
 
 def _shortened(text: str) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from stepwell.quota.ledger import Block
+from stepwell.quota.reading import Reading
 
 # A header of the whole trail stays well under the 8 KiB that servers and proxies take for all headers.
 MAX_HEADER = 1024
@@ -20,6 +21,9 @@ class Attempt:
         seconds: From sending to the verdict; of a stream, to its first meaningful delta.
         delay: Told seconds until it may be asked again; None if not told.
         words: The provider's own words or the error's name, shortened and redacted.
+        began: Unix time at which it was sent.
+        tokens: Total tokens as the provider counted; None if it did not say, or not yet.
+        readings: What it told of its counters.
     """
 
     target: str
@@ -29,6 +33,9 @@ class Attempt:
     seconds: float
     delay: float | None = None
     words: str = ""
+    began: float = 0.0
+    tokens: int | None = None
+    readings: tuple[Reading, ...] = ()
 
     def __str__(self) -> str:
         status = f"({self.status})" if self.status and self.outcome != "answer" else ""

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from stepwell.quota.ledger import Bench, Ended, Report
 from stepwell.quota.limit import Scope
-from stepwell.quota.reading import About, Hint
+from stepwell.quota.reading import About, Hint, Tier
 
 
 class Outcome(StrEnum):
@@ -76,11 +76,13 @@ TABLE: Mapping[Outcome, Rule] = MappingProxyType(
 )
 
 _BY_ABOUT = {
+    About.CONCURRENCY: Outcome.RATE_LIMITED,  # of a slot instead of a window; the hint says how long
     About.CREDIT: Outcome.NO_CREDIT,
     About.KEY: Outcome.KEY_REFUSED,
     About.MODEL: Outcome.MODEL_GONE,
     About.TOO_LARGE: Outcome.TOO_LARGE,
     About.CAPACITY: Outcome.FAULT,
+    About.REQUEST: Outcome.REFUSED,  # also a 403: a prompt that was flagged says nothing of the key
 }
 
 _BY_STATUS = {
@@ -97,9 +99,6 @@ _BY_STATUS = {
     498: Outcome.FAULT,  # Groq: no flex capacity
 }
 
-# Statuses by which providers refuse for quota; a 400 whose text speaks of limits is about the request.
-_QUOTA_STATUSES = frozenset({402, 403, 429})
-
 
 def outcome_of(status: int, about: About | None) -> Outcome:
     """Name a refusal.
@@ -110,7 +109,7 @@ def outcome_of(status: int, about: About | None) -> Outcome:
     """
     if not 400 <= status < 500:
         return Outcome.FAULT  # 5xx, and redirects, which are not followed
-    if about is About.RATE and status in _QUOTA_STATUSES:
+    if about is About.RATE:  # under 400 and 401 too: a dialect says so only by a whole code
         return Outcome.RATE_LIMITED
     if about in _BY_ABOUT:
         return _BY_ABOUT[about]
@@ -140,13 +139,27 @@ class Verdict:
         """
         rule = self.rule
         hint = self.hint
-        account = rule.bench in (Bench.CREDIT, Bench.KEY)
         return Report(
             ended=rule.ended,
             tokens=tokens,
-            bench=rule.bench,
+            bench=self._bench,
             delay=hint.delay if rule.bench is not None else None,
-            scope=Scope.ACCOUNT if account else hint.scope,
+            guess=hint.guess if rule.bench is not None else None,
+            scope=self._scope,
             words=words,
             readings=hint.readings,
         )
+
+    @property
+    def _bench(self) -> Bench | None:
+        """No credit for paid models leaves the account's free ones usable: only this target is out."""
+        paid = self.rule.bench is Bench.CREDIT and self.hint.tier is Tier.PAID
+        return Bench.MODEL if paid else self.rule.bench
+
+    @property
+    def _scope(self) -> Scope:
+        """A tier is narrower than the account, and the ledger knows of none: each target finds out."""
+        if self.hint.tier is not None:
+            return Scope.MODEL
+        account = self.rule.bench in (Bench.CREDIT, Bench.KEY)
+        return Scope.ACCOUNT if account else self.hint.scope

@@ -8,19 +8,25 @@
     Deliver(reply)        the end: an answer, or a refusal that is the client's to read
     GiveUp(...)           the end: nothing could serve
 
-A pass tries each target at most once. Replies that may become the answer if nothing better comes
+A pass tries each target at most once. A request that can wait does not give up: after its wait it
+goes down once more (`anew`). Replies that may become the answer if nothing better comes
 (a refusal awaiting a second opinion, an empty completion) are held meanwhile.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from stepwell.quota.ledger import Exhausted, Reservation
 from stepwell.routing.chain import Step, Target
 from stepwell.routing.verdict import Outcome, Then, Verdict
 
 ReplyT = TypeVar("ReplyT")
+
+
+# How often a request comes back to those that refused it for rates: each time the ledger decides
+# whether that makes sense, and a provider that refuses whatever it tells must not hold it for ever.
+CHANCES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +72,37 @@ class Waterfall(Generic[ReplyT]):
 
     Args:
         steps: Where it may go, in order; not empty.
+
+    Attributes:
+        failed: Keys of the targets that failed since the last wait.
     """
 
-    __slots__ = ("_all_too_large", "_held", "_hops", "_left", "_second_pass", "_sent", "_spare")
+    __slots__ = (
+        "_all_too_large",
+        "_chances",
+        "_held",
+        "_hops",
+        "_left",
+        "_refused",
+        "_second_pass",
+        "_sent",
+        "_spare",
+        "_too_large",
+        "failed",
+    )
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self._hops = [(step, target) for step in steps for target in step.targets]
         self._left = list(self._hops)
         self._spare: list[tuple[Step, Target]] = []
+        self._refused: list[tuple[Step, Target]] = []
+        self._chances = CHANCES
         self._second_pass = False
         self._held: tuple[Outcome, ReplyT] | None = None
         self._all_too_large = True
+        self._too_large: list[tuple[Step, Target]] = []
         self._sent: tuple[Step, Target] | None = None
+        self.failed: set[str] = set()
 
     def start(self) -> Move[ReplyT]:
         return self._reserve()
@@ -93,6 +118,14 @@ class Waterfall(Generic[ReplyT]):
     def rested(self) -> Move[ReplyT]:
         return self._reserve()
 
+    def anew(self) -> list[Target]:
+        """Begin another pass and return whom to ask: all but those for which it is too large."""
+        self._left = [hop for hop in self._hops if hop not in self._too_large]
+        self._spare = []
+        self._refused = []
+        self.failed = set()
+        return [target for _, target in self._left]
+
     def judged(self, verdict: Verdict, reply: ReplyT) -> Move[ReplyT]:
         """Take in what the call came to."""
         assert self._sent is not None
@@ -105,6 +138,8 @@ class Waterfall(Generic[ReplyT]):
             self._note(verdict.outcome, reply)
             if rule.accident:
                 self._spare.append(hop)
+            elif verdict.outcome is Outcome.RATE_LIMITED and verdict.hint.delay is not None:
+                self._refused.append(hop)
             return self._reserve()
         return self._second_opinion(verdict.outcome, reply, hop[0])
 
@@ -114,9 +149,13 @@ class Waterfall(Generic[ReplyT]):
 
     def _note(self, outcome: Outcome, reply: ReplyT) -> None:
         """Hold the first "too large", which is the answer only if all targets say so."""
+        assert self._sent is not None
         if outcome is not Outcome.TOO_LARGE:
             self._all_too_large = False
-        elif self._held is None:
+            self.failed.add(self._sent[1].key)
+            return
+        self._too_large.append(self._sent)
+        if self._held is None:
             self._held = (outcome, reply)
 
     def _second_opinion(self, outcome: Outcome, reply: ReplyT, step: Step) -> Move[ReplyT]:
@@ -152,6 +191,16 @@ class Waterfall(Generic[ReplyT]):
             self._left = [hop for hop in self._hops if hop in again]
             self._spare = []
             return Pause()
+        if self._refused and self._chances:
+            return self._ask_again()
         if held is not None and self._all_too_large and not self._left:
             return Deliver(held[1])
         return GiveUp(answer)
+
+    def _ask_again(self) -> Move[ReplyT]:
+        """Ask the ledger also for those that refused: what one told may have passed meanwhile."""
+        self._chances -= 1
+        again = {*self._refused, *self._left}
+        self._left = [hop for hop in self._hops if hop in again]
+        self._refused = []
+        return self._reserve()

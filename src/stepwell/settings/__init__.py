@@ -25,7 +25,14 @@ from stepwell.routing.chain import Routes
 from stepwell.secrets import Secret
 from stepwell.settings.checks import check
 from stepwell.settings.credentials import secrets_in
-from stepwell.settings.environment import CONFIG, PREFIX, discovered, overridden, with_preset_keys
+from stepwell.settings.environment import (
+    CONFIG,
+    PREFIX,
+    discoverable,
+    discovered,
+    overridden,
+    with_customary_values,
+)
 from stepwell.settings.explain import blamed, explain
 from stepwell.settings.file import read_file
 from stepwell.settings.model import (
@@ -40,8 +47,8 @@ from stepwell.settings.model import (
     StepSettings,
     StreamSettings,
     TimeoutSettings,
+    TraceSettings,
 )
-from stepwell.settings.presets import PRESETS
 from stepwell.settings.problems import Problems
 from stepwell.settings.routes import Account, accounts_of, build_routes
 from stepwell.settings.tree import Value, tree_of
@@ -59,6 +66,7 @@ __all__ = [
     "StepSettings",
     "StreamSettings",
     "TimeoutSettings",
+    "TraceSettings",
 ]
 
 DEFAULT_FILE: Final = "stepwell.yaml"
@@ -116,7 +124,7 @@ class Settings(Shape, BaseSettings):
         problems = Problems()
         tree = _layered(tree_of(code), problems, discovered(os.environ))
         if tree.get("providers") is None:
-            known = ", ".join(preset.env[0] for preset in PRESETS.values() if preset.model)
+            known = ", ".join(preset.env[0] for preset in discoverable().values())
             remedy = f"write {DEFAULT_FILE}, or set one of {known}"
             raise SettingsError(f"no provider is configured; {remedy}")
         return cls(_read=(tree, problems))
@@ -150,11 +158,11 @@ class Settings(Shape, BaseSettings):
 
 
 def _layered(code: Value, problems: Problems, file: Value | None = None) -> Value:
-    """Lay code over the environment over the file, and fill in the keys that presets know."""
+    """Lay code over the environment over the file, and fill in what customary variables hold."""
     below = Value({}) if file is None else file
     overrides = overridden(code.over(below), os.environ, list(Shape.model_fields), problems)
     # Overrides are looked up in both layers, to find names by their spelling, and then code wins.
-    return with_preset_keys(code.over(overrides), os.environ)
+    return with_customary_values(code.over(overrides), os.environ)
 
 
 def _checked(written: Value, problems: Problems) -> Shape:

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from stepwell.providers.catalogue import choosing_fields
 from stepwell.secrets import Secret
+from stepwell.settings.fields import placeholders
 from stepwell.settings.model import ProviderSettings, Shape, StepSettings
-from stepwell.settings.presets import PRESETS
 from stepwell.settings.problems import Problems, did_you_mean, is_showable
 from stepwell.settings.routes import default_chain, is_paid, steps_of
 from stepwell.settings.tree import Value, joined
@@ -92,13 +93,29 @@ class _Checks:
             below = {other for other in ("preset", "base_url") if self._was_written(value, other)}
             if not below:
                 self._problems.add(value, "'base_url' is missing, or a 'preset' that knows it")
+            self._address_vars(value, provider)
             self._provider_keys(value, provider)
+
+    def _address_vars(self, value: Value, provider: ProviderSettings) -> None:
+        """Ask for what a preset's address lacks, and refuse what it has no place for."""
+        names = placeholders(provider.known.base_url)
+        for name in provider.vars:
+            if name not in names:
+                place = value.at(("vars", name))
+                self._problems.add(place, f"unknown name{did_you_mean(name, names)}")
+        if provider.base_url or self._was_written(value, "base_url"):
+            return
+        for name in names:
+            if not self._was_written(value, f"vars.{name}"):
+                variable = provider.known.vars[name]
+                remedy = f"write vars: {{{name}: ...}}, set {variable}, or write base_url"
+                self._problems.add(value, f"the address needs {name!r}; {remedy}")
 
     def _provider_keys(self, value: Value, provider: ProviderSettings) -> None:
         keys = self._written.get(joined(value.path, "api_keys"))
         if keys is None or keys.data is None:
-            if provider.preset is not None:
-                variable = PRESETS[provider.preset].env[0]
+            if provider.preset is not None and not provider.known.keyless:
+                variable = provider.known.env[0]
                 remedy = f"set {variable}, or write api_keys ([] if it needs none)"
                 self._problems.add(value, f"there is no key; {remedy}")
             return
@@ -211,9 +228,13 @@ class _Checks:
             if not chain.free_only:
                 continue
             for step in steps_of(name, self._shape.chains):
+                value = lines[id(step)].value
                 if self._is_paid(step):
                     text = f"this step costs money, but the chain {name!r} is free_only"
-                    self._problems.add(lines[id(step)].value, text)
+                    self._problems.add(value, text)
+                for param in sorted(choosing_fields() & (step.params or {}).keys()):
+                    text = f"this may cost money, but the chain {name!r} is free_only"
+                    self._problems.add(value.at(("params", param)), text)
 
     def _is_paid(self, step: StepSettings) -> bool:
         provider = self._shape.providers.get(step.provider or "")

@@ -27,7 +27,7 @@ def secrets_in(shape: Shape) -> Iterator[Secret]:
 
 
 def _provider_secrets(provider: ProviderSettings) -> Iterator[Secret]:
-    yield from provider.api_keys
+    yield from (key for key in provider.api_keys if key.reveal() != provider.known.anonymous_key)
     yield from _credentials(provider.headers)
     yield from _credentials(provider.query)
     yield from _passwords(provider.proxy)

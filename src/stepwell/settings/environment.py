@@ -14,7 +14,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from stepwell.settings.presets import PRESETS
+from stepwell.providers.catalogue import Preset, chain_models, preset_of, presets
 from stepwell.settings.problems import Problems
 from stepwell.settings.tree import Value, joined, tree_of
 
@@ -22,6 +22,9 @@ PREFIX: Final = "STEPWELL_"
 DELIMITER: Final = "__"
 CONFIG: Final = "STEPWELL_CONFIG"
 API_KEY: Final = "STEPWELL_API_KEY"
+
+MOST_KEYS: Final = 9
+"""Numbered variables that are looked for; more keys are written in a file."""
 
 
 def overridden(
@@ -104,53 +107,107 @@ def _nested(names: list[str], data: Any, variable: str) -> Value:
     return tree
 
 
-def with_preset_keys(tree: Value, environ: Mapping[str, str]) -> Value:
-    """Give each provider with a preset and without keys the key of its customary variable."""
+def with_customary_values(tree: Value, environ: Mapping[str, str]) -> Value:
+    """Give each provider with a preset what it lacks of keys and of `vars`."""
     providers = tree.get("providers")
     for _, provider in providers.items() if providers else ():
-        preset = provider.get("preset")
-        name = preset.data if preset else None
-        if isinstance(name, str) and name in PRESETS and not _has_keys(provider):
-            keys = _keys(provider, PRESETS[name].env, environ)
-            if keys is not None:
-                provider.data = provider.data | {"api_keys": keys}
+        name = provider.get("preset")
+        preset = preset_of(name.data if name and isinstance(name.data, str) else None)
+        if isinstance(provider.data, dict):
+            _give(provider, "api_keys", _preset_keys(provider, preset, environ))
+            _give(provider, "vars", _vars(provider, preset, environ))
     return tree
 
 
-def _has_keys(provider: Value) -> bool:
-    keys = provider.get("api_keys")
-    return keys is not None and keys.data is not None
+def _give(provider: Value, name: str, value: Value | None) -> None:
+    """Add a value that is not written; a mapping gets what it lacks."""
+    if value is None:
+        return
+    written = provider.get(name)
+    if written is not None and isinstance(written.data, dict):
+        value = written.over(value)
+    elif written is not None and written.data is not None:
+        return
+    provider.data = provider.data | {name: value}
+
+
+def _preset_keys(owner: Value, preset: Preset, environ: Mapping[str, str]) -> Value | None:
+    """Return the keys that are set, else the one that means nobody."""
+    found = _keys(owner, preset.env, environ)
+    if found is None and preset.anonymous_key is not None:
+        path = joined(owner.path, "api_keys")
+        key = Value(preset.anonymous_key, f"{path}[0]", owner.source, owner.line)
+        found = Value([key], path, owner.source, owner.line)
+    return found
 
 
 def _keys(owner: Value, variables: Collection[str], environ: Mapping[str, str]) -> Value | None:
-    """Return a list of the first variable that is set, written where its owner is."""
-    for name in variables:
-        if environ.get(name):
-            path = joined(owner.path, "api_keys")
-            key = Value(environ[name], f"{path}[0]", owner.source, owner.line, True, (name,))
-            return Value([key], path, owner.source, owner.line)
-    return None
+    """Return a list of the keys that are set, written where their owner is."""
+    names = key_variables(variables, environ)
+    if not names:
+        return None
+    path = joined(owner.path, "api_keys")
+    keys = [
+        Value(environ[name], f"{path}[{index}]", owner.source, owner.line, True, (name,))
+        for index, name in enumerate(names)
+    ]
+    return Value(keys, path, owner.source, owner.line)
+
+
+def key_variables(variables: Collection[str], environ: Mapping[str, str]) -> list[str]:
+    """Return the first variable that is set, and with it `NAME_2`, `NAME_3` ... for more keys.
+
+    A key that two of them hold comes once.
+    """
+    first = next((name for name in variables if environ.get(name)), None)
+    if first is None:
+        return []
+    names = [first, *(f"{first}_{number}" for number in range(2, MOST_KEYS + 1))]
+    by_key = {environ[name]: name for name in reversed(names) if environ.get(name)}
+    return [name for name in names if name in by_key.values()]
+
+
+def _vars(owner: Value, preset: Preset, environ: Mapping[str, str]) -> Value | None:
+    path = joined(owner.path, "vars")
+    found = {
+        name: Value(
+            environ[variable], joined(path, name), owner.source, owner.line, True, (variable,)
+        )
+        for name, variable in preset.vars.items()
+        if environ.get(variable)
+    }
+    return Value(found, path, owner.source, owner.line) if found else None
+
+
+def discoverable() -> dict[str, Preset]:
+    """Return the presets that a key variable alone puts into a chain.
+
+    They have a free model to begin with; and their variable is not one that other programs use, so
+    that who set it meant them.
+    """
+    return {
+        name: preset
+        for name, preset in presets().items()
+        if preset.env and preset.models and not preset.ambient and _is_free(preset)
+    }
+
+
+def _is_free(preset: Preset) -> bool:
+    return all(map(preset.is_free, preset.models))
 
 
 def discovered(environ: Mapping[str, str]) -> Value:
     """Return settings for the providers whose customary key variables are set.
 
-    One chain, `default`, asks a free model of each. Providers without a free tier are not in it:
+    One chain, `default`, asks free models of each. Providers without a free tier are not in it:
     what costs money has to be written down.
     """
     root = Value({})
-    found = {
-        name: keys
-        for name, preset in PRESETS.items()
-        if preset.model and (keys := _keys(Value({}, f"providers.{name}"), preset.env, environ))
-    }
+    found = [n for n, preset in discoverable().items() if key_variables(preset.env, environ)]
     if found:
-        steps = [f"{name}/{PRESETS[name].model}" for name in found]
-        root = tree_of(
-            {"providers": {n: {"preset": n} for n in found}, "chains": {"default": steps}}
-        )
-        for name, keys in found.items():
-            root.at(("providers", name)).data["api_keys"] = keys
+        steps = [f"{provider}/{model}" for provider, model in chain_models(tuple(found))]
+        providers = {name: {"preset": name} for name in found}
+        root = tree_of({"providers": providers, "chains": {"default": steps}})
     client = _keys(Value({}), (API_KEY,), environ)
     if client is not None:
         root.data["api_keys"] = client

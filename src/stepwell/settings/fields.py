@@ -15,6 +15,15 @@ from pydantic import AfterValidator, BeforeValidator, InstanceOf
 from pydantic_core import PydanticCustomError
 
 from stepwell.quota.limit import Limit, parse_duration
+from stepwell.routing.history import (
+    ANY_ID,
+    EXTRAS,
+    NINE_ALPHANUMERICS,
+    THOUGHTS,
+    WORD_CHARACTERS,
+    ToolIds,
+    at_most,
+)
 from stepwell.secrets import Secret
 from stepwell.settings.problems import did_you_mean
 
@@ -78,6 +87,35 @@ def _limit(value: Any) -> Limit:
         return Limit.parse(value)
     except ValueError as error:
         raise mistake(general, f"{error}{_unit_hint(value)}") from None
+
+
+_TOOL_IDS: Final = {"any": ANY_ID, "mistral": NINE_ALPHANUMERICS, "anthropic": WORD_CHARACTERS}
+
+# With fewer letters and digits a conversation's ids might not stay apart.
+_SHORTEST_ID: Final = 9
+
+
+def _tool_ids(value: Any) -> ToolIds:
+    if isinstance(value, ToolIds):
+        return value
+    if isinstance(value, str) and value in _TOOL_IDS:
+        return _TOOL_IDS[value]
+    written = str(value)
+    if isinstance(value, bool) or not written.isdecimal() or int(written) < _SHORTEST_ID:
+        words = ", ".join(_TOOL_IDS)
+        raise mistake(f"this must be the most characters, {_SHORTEST_ID} or more, or {words}")
+    return at_most(int(written))
+
+
+def _history_fields(value: Any) -> Any:
+    return EXTRAS | THOUGHTS if value == "any" else value
+
+
+def _history_field(name: str) -> str:
+    if name not in EXTRAS | THOUGHTS:
+        hint = did_you_mean(name, EXTRAS | THOUGHTS)
+        raise mistake("this field is never left out", f"{name!r} is never left out{hint}")
+    return name
 
 
 def _sendable(secret: Secret) -> Secret:
@@ -175,6 +213,40 @@ def _model_name(value: str) -> str:
     return value
 
 
+_URL_WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _url_word(value: str) -> str:
+    if _URL_WORD.fullmatch(value) is None:
+        raise mistake("this must be a word of letters, digits, '.', '_' and '-'")
+    return value
+
+
+def with_vars(address: str, values: Any) -> str | None:
+    """Return an address with its {names} filled in; None if a value is missing or no word."""
+    words = values if isinstance(values, Mapping) else {}
+    for name in placeholders(address):
+        word = words.get(name)
+        if not isinstance(word, str) or _URL_WORD.fullmatch(word) is None:
+            return None
+        address = address.replace(f"{{{name}}}", word)
+    return address
+
+
+def placeholders(address: str) -> list[str]:
+    """Return the {names} in an address."""
+    return re.findall(r"\{(\w+)\}", address)
+
+
+_ROUTED: Final = ("model", "messages", "stream")
+
+
+def _param_name(value: str) -> str:
+    if value in _ROUTED or not value.strip():
+        raise mistake(f"this must name a body field other than {', '.join(_ROUTED)}")
+    return value
+
+
 Duration = Annotated[float, Ge(0), BeforeValidator(_duration)]
 """Seconds."""
 Timeout = Annotated[float, Gt(0), BeforeValidator(_duration)]
@@ -182,6 +254,10 @@ Timeout = Annotated[float, Gt(0), BeforeValidator(_duration)]
 Size = Annotated[int, Ge(1), BeforeValidator(_size)]
 """Bytes."""
 Count = Annotated[int, Ge(1)]
+ToolIdsField = Annotated[InstanceOf[ToolIds], BeforeValidator(_tool_ids)]
+HistoryFields = Annotated[
+    frozenset[Annotated[str, AfterValidator(_history_field)]], BeforeValidator(_history_fields)
+]
 LimitField = Annotated[InstanceOf[Limit], BeforeValidator(_limit)]
 Key = Annotated[Secret, AfterValidator(_sendable)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
@@ -199,4 +275,7 @@ HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderValue = Annotated[Secret, AfterValidator(_header_value)]
 FilePath = Annotated[str, AfterValidator(_file)]
 Name = Annotated[str, AfterValidator(_name)]
+UrlWord = Annotated[str, AfterValidator(_url_word)]
+ParamName = Annotated[str, AfterValidator(_param_name)]
+"""A body field that may be left out or be called otherwise."""
 ModelName = Annotated[str, AfterValidator(_model_name)]

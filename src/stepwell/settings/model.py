@@ -1,12 +1,15 @@
 """The shape of the settings: every name, type and default; `checks` has what holds between."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from stepwell.providers.catalogue import Preset, preset_of, presets
 from stepwell.providers.dialects import NAMES as DIALECTS
+from stepwell.routing.history import HistoryRules
 from stepwell.secrets import Secret
 from stepwell.settings.fields import (
     BaseUrl,
@@ -16,18 +19,22 @@ from stepwell.settings.fields import (
     FilePath,
     HeaderName,
     HeaderValue,
+    HistoryFields,
     Key,
     LimitField,
     ModelName,
     Name,
+    ParamName,
     ProxyUrl,
     Size,
     StateUrl,
     Timeout,
+    ToolIdsField,
+    UrlWord,
     is_token,
     mistake,
+    with_vars,
 )
-from stepwell.settings.presets import PRESETS
 from stepwell.settings.problems import did_you_mean
 
 DIALECT_ALIASES = {"retry-after": "generic"}
@@ -82,15 +89,37 @@ def _not_empty(keys: tuple[Secret, ...]) -> tuple[Secret, ...]:
     return tuple(key for key in keys if key)
 
 
+class HistorySettings(Part):
+    """What a provider takes of a conversation with others; None is what is known of it.
+
+    Attributes:
+        tool_ids: Ids of tool calls: the most characters, or `any`, `mistral`, `anthropic`.
+        cache_control: It takes such marks.
+        fields: Fields of answers, and types of their parts, beyond OpenAI's that it takes back;
+            `any` is all.
+    """
+
+    tool_ids: ToolIdsField | None = None
+    cache_control: bool | None = None
+    fields: HistoryFields | None = None
+
+    def over(self, known: HistoryRules) -> HistoryRules:
+        """Return the rules that are known with what is said here."""
+        said = {name: getattr(self, name) for name in type(self).model_fields}
+        return replace(known, **{name: value for name, value in said.items() if value is not None})
+
+
 class ProviderSettings(Part):
     """A provider.
 
     Attributes:
-        preset: Takes address, dialect and key variable from what is known of this provider.
+        preset: Takes from the catalogue what is known of this provider and not said here.
         base_url: The address of its API, without a slash at the end.
+        vars: What fills the {names} in the preset's address.
         api_keys: One account for each. None of them: one account without an Authorization header.
         dialect: How it speaks of quota; `auto` finds out by what it sends.
         limits: Limits of each account: for each model, or, of scope account, for all together.
+            None leaves them to the preset, which knows some for single models.
         concurrency: Calls in flight at most, per account.
         timeout: Seconds for one attempt; None leaves it to `timeouts.attempt`.
         headers: Sent along; names in lower case. They may hold credentials, so values are secrets.
@@ -99,16 +128,20 @@ class ProviderSettings(Part):
         proxy: Address of an HTTP proxy, with its password.
         ca_file: PEM file with the certificates to trust.
         prefill: It continues a message that ends with the assistant's words.
-        stream_usage: It may be asked for usage in streams.
+        stream_usage: It may be asked for usage in streams; None leaves that to the preset.
+        drop_params: Body fields that it refuses, and that are left out; None likewise.
+        rename_params: Its names for body fields, by the names that clients use; None likewise.
+        history: What it takes of a conversation with others.
         context: The largest context in tokens, of all its models.
         capabilities: What all its models offer; None if that is not known.
     """
 
     preset: str | None = None
     base_url: BaseUrl = ""
+    vars: dict[str, UrlWord] = Field(default_factory=dict)
     api_keys: Annotated[tuple[Key, ...], AfterValidator(_not_empty)] = ()
     dialect: str = "auto"
-    limits: tuple[LimitField, ...] = ()
+    limits: tuple[LimitField, ...] | None = None
     concurrency: Count | None = None
     timeout: Timeout | None = None
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
@@ -117,7 +150,10 @@ class ProviderSettings(Part):
     proxy: ProxyUrl | None = None
     ca_file: FilePath | None = None
     prefill: bool = False
-    stream_usage: bool = True
+    stream_usage: bool | None = None
+    drop_params: tuple[ParamName, ...] | None = None
+    rename_params: dict[ParamName, ParamName] | None = None
+    history: HistorySettings = HistorySettings()
     context: Count | None = None
     capabilities: frozenset[Capability] | None = None
 
@@ -125,17 +161,20 @@ class ProviderSettings(Part):
     @classmethod
     def _preset_fills_in(cls, data: Any) -> Any:
         name = data.get("preset") if isinstance(data, Mapping) else None
-        preset = PRESETS.get(name) if isinstance(name, str) else None
+        preset = presets().get(name) if isinstance(name, str) else None
         if preset is None:
             return data
-        known = {"base_url": preset.base_url, "dialect": preset.dialect}
+        known = {"dialect": preset.dialect, "auth": preset.auth}
+        address = with_vars(preset.base_url, data.get("vars"))
+        if address is not None:
+            known["base_url"] = address
         return known | {key: value for key, value in data.items() if value is not None}
 
     @field_validator("preset")
     @classmethod
     def _preset_is_known(cls, name: str) -> str:
-        if name not in PRESETS:
-            hint = did_you_mean(name, PRESETS)
+        if name not in presets():
+            hint = did_you_mean(name, presets())
             raise mistake("unknown preset", f"unknown preset {name!r}{hint}")
         return name
 
@@ -156,8 +195,9 @@ class ProviderSettings(Part):
         return name.lower()
 
     @property
-    def paid(self) -> bool:
-        return self.preset is not None and PRESETS[self.preset].paid
+    def known(self) -> Preset:
+        """What the catalogue has under the preset's name; nothing without one."""
+        return preset_of(self.preset)
 
 
 class StepSettings(Part):
@@ -173,7 +213,8 @@ class StepSettings(Part):
         cost: None takes the preset's word; a provider without a preset is free.
         params: Body fields that this step sets.
         limits: Instead of the provider's limits per model; its limits of scope account stay.
-        concurrency, context, capabilities, prefill: Instead of the provider's.
+        concurrency, context, capabilities, prefill, stream_usage, drop_params, rename_params:
+            Instead of the provider's.
     """
 
     shape = "'provider/model' or a mapping"
@@ -189,6 +230,9 @@ class StepSettings(Part):
     context: Count | None = None
     capabilities: frozenset[Capability] | None = None
     prefill: bool | None = None
+    stream_usage: bool | None = None
+    drop_params: tuple[ParamName, ...] | None = None
+    rename_params: dict[ParamName, ParamName] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -284,9 +328,27 @@ class StateSettings(Part):
 
 
 class DatabaseSettings(Part):
-    """Where usage is kept; None is nowhere."""
+    """Where limits and cooldowns are kept across restarts; None is nowhere."""
 
     url: DatabaseUrl | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        """Keep a null that is written: `stepwell serve` takes it for none at all."""
+        return data
+
+
+class TraceSettings(Part):
+    """A record of decisions and outcomes, for `stepwell replay`.
+
+    Attributes:
+        path: The file that it is appended to; None is none.
+        max_size: Bytes after which the file is moved to `PATH.1`.
+    """
+
+    path: Name | None = None
+    max_size: Size = 64 << 20
 
 
 def _named_keys(keys: tuple[ClientKey, ...]) -> tuple[ClientKey, ...]:
@@ -322,3 +384,4 @@ class Shape(Part):
     limits: BodyLimits = BodyLimits()
     state: StateSettings = StateSettings()
     database: DatabaseSettings = DatabaseSettings()
+    trace: TraceSettings = TraceSettings()

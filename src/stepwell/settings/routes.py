@@ -5,8 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from stepwell.providers.history import rules_for
 from stepwell.quota.limit import Limit, Scope
-from stepwell.routing.chain import Chain, Routes, Step, Target
+from stepwell.routing.chain import Adaptation, Chain, Routes, Step, Target
+from stepwell.routing.history import UNTOUCHED, HistoryRules
 from stepwell.secrets import Secret
 from stepwell.settings.model import ChainSettings, ProviderSettings, Shape, StepSettings
 
@@ -90,7 +92,7 @@ class _Builder:
             assert settings.model is not None
             step = self._step(settings.provider, settings.model, settings)
             steps.setdefault(step.name, step)
-        return Chain(name, tuple(steps.values()))
+        return Chain(name, tuple(steps.values()), self._shape.chains[name].free_only)
 
     def pinned(self, provider: str, model: str) -> Step:
         """Build a step that stands in no chain."""
@@ -98,7 +100,10 @@ class _Builder:
 
     def _step(self, name: str, model: str, step: StepSettings) -> Step:
         provider = self._shape.providers[name]
-        capabilities = _first(step.capabilities, provider.capabilities)
+        known = provider.known
+        capabilities = _first(
+            step.capabilities, provider.capabilities, known.capabilities_of(model)
+        )
         return Step(
             provider=name,
             model=model,
@@ -106,11 +111,25 @@ class _Builder:
             timeout=_first(step.timeout, provider.timeout) or self._shape.timeouts.attempt,
             params=step.params or {},
             paid=is_paid(step, provider),
-            context=_first(step.context, provider.context),
-            capabilities=frozenset(capabilities or ()),
+            context=_first(step.context, provider.context, known.context_of(model)),
+            capabilities=capabilities,
             prefill=bool(_first(step.prefill, provider.prefill)),
-            usage=provider.stream_usage,
+            usage=_said(step.stream_usage, provider.stream_usage, known.stream_usage),
+            adaptation=Adaptation(
+                frozenset(_said(step.drop_params, provider.drop_params, known.dropped_for(model))),
+                _said(step.rename_params, provider.rename_params, known.rename),
+            ),
+            history=self._history_of(name, provider),
         )
+
+    def _history_of(self, name: str, provider: ProviderSettings) -> HistoryRules:
+        """Return what is known of a provider, and of one not known what is safe.
+
+        To the only provider there is nothing in a conversation is foreign.
+        """
+        alone = len(self._shape.providers) == 1
+        known = rules_for(provider.preset, name, provider.dialect)
+        return provider.history.over(known or (UNTOUCHED if alone else HistoryRules()))
 
     def _targets_of(self, name: str, model: str) -> tuple[Target, ...]:
         found = self._targets.get((name, model))
@@ -123,23 +142,21 @@ class _Builder:
     def _make_targets(self, name: str, model: str) -> tuple[Target, ...]:
         provider = self._shape.providers[name]
         said = self._said.get((name, model), [])
+        known, keyed = provider.known, shows_key(provider)
         concurrency = next((s.concurrency for s in said if s.concurrency is not None), None)
-        limits = (*self._model_limits(provider, said), *self._account_limits(name))
+        at_once = _first(
+            concurrency, provider.concurrency, known.concurrency_of(model, keyed=keyed)
+        )
+        general = _said(provider.limits, known.limits_of(model, keyed=keyed))
+        limits = (*_model_limits(general, said), *self._account_limits(name, general))
         return tuple(
-            Target(account.name, name, model, limits, _first(concurrency, provider.concurrency))
+            Target(account.name, name, model, limits, at_once)
             for account in accounts_of(name, provider)
         )
 
-    def _model_limits(
-        self, provider: ProviderSettings, said: Iterable[StepSettings]
-    ) -> tuple[Limit, ...]:
-        """Return what one of the steps says of this model, else what the provider says of all."""
-        limits = next((step.limits for step in said if step.limits is not None), provider.limits)
-        return tuple(limit for limit in limits if limit.scope is Scope.MODEL)
-
-    def _account_limits(self, name: str) -> tuple[Limit, ...]:
+    def _account_limits(self, name: str, general: Iterable[Limit]) -> tuple[Limit, ...]:
         """Return the limits that all models share, also those written at a single step."""
-        written = list(self._shape.providers[name].limits)
+        written = list(general)
         for (provider, _), steps in self._said.items():
             if provider == name:
                 written += [limit for step in steps for limit in step.limits or ()]
@@ -148,8 +165,27 @@ class _Builder:
 
 def is_paid(step: StepSettings, provider: ProviderSettings) -> bool:
     """Whether a step costs money: as it says, else as is known of the provider's preset."""
-    return provider.paid if step.cost is None else step.cost == "paid"
+    if step.cost is not None:
+        return step.cost == "paid"
+    return not provider.known.is_free(step.model or "", keyed=shows_key(provider))
+
+
+def shows_key(provider: ProviderSettings) -> bool:
+    """Whether it is asked with a key that is somebody's."""
+    nobody = provider.known.anonymous_key
+    return any(key.reveal() != nobody for key in provider.api_keys)
+
+
+def _model_limits(general: Iterable[Limit], said: Iterable[StepSettings]) -> tuple[Limit, ...]:
+    """Return what one of the steps says of a model, else what holds in general."""
+    limits = next((step.limits for step in said if step.limits is not None), general)
+    return tuple(limit for limit in limits if limit.scope is Scope.MODEL)
 
 
 def _first(*values: _T | None) -> _T | None:
     return next((value for value in values if value is not None), None)
+
+
+def _said(first: _T | None, *others: _T | None) -> _T:
+    """Return the first value that is said; the last one always is."""
+    return next(value for value in (first, *others) if value is not None)

@@ -73,8 +73,10 @@ def read_content(body: Any) -> Content:
 
 def text_of(body: Any) -> Iterator[str]:
     """Yield the plain text that an event of a stream adds to its first choice."""
-    for choice in body.get("choices") or ():
-        content = (choice.get("delta") or {}).get("content")
+    choices = body.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        delta = choice.get("delta") if isinstance(choice, dict) else None
+        content = delta.get("content") if isinstance(delta, dict) else None
         if isinstance(content, str):
             yield content
 

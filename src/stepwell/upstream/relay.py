@@ -126,9 +126,15 @@ class Relay:
             return
 
     def text(self) -> str:
-        """Return the plain text that was sent, for a continuation; needs `keep`."""
+        """Return the plain text that was sent, for a continuation; needs `keep`.
+
+        It is empty as well if nonsense was sent: nobody can go on after that.
+        """
         datas = (event_data(event) for event in self.kept or ())
-        bodies = (decode(data) for data in datas if data and data != b"[DONE]")
+        try:
+            bodies = [decode(data) for data in datas if data and data != b"[DONE]"]
+        except msgspec.DecodeError:
+            return ""
         return "".join(part for body in bodies for part in text_of(body))
 
     def _has_ended(self) -> bool:

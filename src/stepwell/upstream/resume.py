@@ -23,10 +23,11 @@ _IDENTITY: Final = ("id", "created", "model", "system_fingerprint")
 class Overlap:
     """Takes text that was said before off the beginning of a continuation."""
 
-    __slots__ = ("_before", "_pending")
+    __slots__ = ("_before", "_least", "_pending")
 
     def __init__(self, before: str) -> None:
         self._before = before
+        self._least = min(LEAST_OVERLAP, len(before))
         self._pending: str | None = ""
 
     def feed(self, text: str, *, last: bool = False) -> str:
@@ -45,23 +46,25 @@ class Overlap:
         self._pending = None
         return said[self._repeated(said) :]
 
-    def _starts(self) -> range:
-        """Positions in the text before from which a repeat would be long enough."""
-        return range(len(self._before) - min(LEAST_OVERLAP, len(self._before)) + 1)
-
     def _may_repeat_more(self, said: str) -> bool:
-        return not said or any(
-            len(self._before) - start > len(said) and self._before.startswith(said, start)
-            for start in self._starts()
-        )
+        """Whether `said` stands in the text before where a long enough repeat could begin."""
+        before = self._before
+        last = len(before) - self._least + len(said)
+        return not said or before.find(said, 0, min(last, len(before) - 1)) >= 0
 
     def _repeated(self, said: str) -> int:
-        """Return the length of the longest end of the text before that `said` begins with."""
-        for start in self._starts():
-            tail = self._before[start:]
-            if tail and said.startswith(tail):
-                return len(tail)
-        return 0
+        """Return the length of the longest end of the text before that `said` begins with.
+
+        What is searched for is the least of a repeat: to try every place takes too long in a text
+        of some thousand words.
+        """
+        before, head = self._before, said[: self._least]
+        if not head or len(head) < self._least:
+            return 0
+        start = before.find(head, max(0, len(before) - len(said)))
+        while start >= 0 and not said.startswith(before[start:]):
+            start = before.find(head, start + 1)
+        return len(before) - start if start >= 0 else 0
 
 
 class Splice:
@@ -83,7 +86,6 @@ class Splice:
         self._overlap = Overlap(text)
         self._prompt = 0
         self.spent = 0
-        self._splitter = EventSplitter()
 
     @property
     def text(self) -> str:
@@ -98,21 +100,26 @@ class Splice:
 
     def feed(self, piece: bytes) -> bytes:
         """Return the events to send in place of `piece`, which holds whole events."""
-        return b"".join(self._event(event) for event in self._splitter.feed(piece))
+        splitter = EventSplitter()
+        events = splitter.feed(piece)
+        # It waits for an LF after a CR that ends the piece; whoever cut the piece has waited already.
+        rest = splitter.rest()
+        return b"".join(map(self._event, [*events, rest] if rest else events))
 
     def _event(self, event: bytes) -> bytes:
-        data = event_data(event)
-        if data is None or data == b"[DONE]":
+        body = _body_of(event)
+        if body is None:
             return event
-        body: dict[str, Any] = {**decode(data), **self._identity}
-        for choice in body.get("choices") or ():
+        body |= self._identity
+        for choice in _choices_of(body):
             self._trim(choice)
         if isinstance(usage := body.get("usage"), dict):
             body["usage"] = self._summed(usage)
         return b"data: " + encode(body) + b"\n\n"
 
     def _trim(self, choice: dict[str, Any]) -> None:
-        delta = choice.get("delta") or {}
+        delta = choice.get("delta")
+        delta = delta if isinstance(delta, dict) else {}
         delta.pop("role", None)
         last = choice.get("finish_reason") is not None
         content = delta.get("content")
@@ -134,9 +141,21 @@ class Splice:
 
 
 def _identity(sent: Sequence[bytes]) -> dict[str, Any]:
-    for event in sent:
-        data = event_data(event)
-        if data and data.startswith(b"{"):
-            body = msgspec.json.decode(data)
-            return {key: body[key] for key in _IDENTITY if key in body}
-    return {}
+    bodies = (body for event in sent if (body := _body_of(event)) is not None)
+    first = next(bodies, {})
+    return {key: first[key] for key in _IDENTITY if key in first}
+
+
+def _body_of(event: bytes) -> dict[str, Any] | None:
+    """Return an event's completion; None of a comment, `[DONE]`, and what is none."""
+    data = event_data(event)
+    try:
+        body = decode(data) if data else None
+    except msgspec.DecodeError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _choices_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    choices = body.get("choices")
+    return [c for c in choices if isinstance(c, dict)] if isinstance(choices, list) else []
