@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 COMMAND = [sys.executable, "-m", "stepwell"]
-_OURS = re.compile(r"STEPWELL_|.*_API_KEY$|NO_COLOR$|FORCE_COLOR$|COLUMNS$|TERM$")
+_OURS = re.compile(
+    r"STEPWELL_|.*_(API_KEY|TOKEN|ACCOUNT_ID)$|SCW_|NO_COLOR$|FORCE_COLOR$|COLUMNS$|TERM$"
+)
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

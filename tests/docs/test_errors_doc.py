@@ -32,8 +32,12 @@ class Site:
         self.clock = FakeClock()
         self.fleet = Fleet(self.clock)
         self.alpha: SimProvider = self.fleet.add("alpha")
+        self.settings = self.fleet.settings(unknown_model="reject", limits=True)
+        step = {"provider": "alpha", "model": "sim-model"}
+        self.settings["chains"]["paid"] = [step | {"cost": "paid"}]
+        self.settings["chains"]["small"] = [step | {"context": 1000, "capabilities": []}]
         self.app: Starlette = create_app(
-            self.fleet.settings(unknown_model="reject", limits=True),
+            self.settings,
             transport=self.fleet.transport(),
             clock=self.clock,
         )
@@ -52,6 +56,14 @@ class Site:
 async def exhausted(site: Site) -> httpx.Response:
     site.alpha.fail(Failure.rate_limit(17.4), times=None)
     return await site.chat()
+
+
+async def queue_full(site: Site) -> httpx.Response:
+    settings = {**site.settings, "queue": {"max_size": 0}}
+    site.app = create_app(settings, transport=site.fleet.transport(), clock=site.clock)
+    site.alpha.fail(Failure.rate_limit(17.4), times=None)
+    headers = {"x-stepwell-max-wait": "30"}
+    return await site.send("POST", CHAT, json={"messages": MESSAGES}, headers=headers)
 
 
 async def truncated(site: Site) -> httpx.Response:
@@ -79,11 +91,22 @@ async def too_large(site: Site) -> httpx.Response:
 
 PROVOKED: dict[str, Callable[[Site], Awaitable[httpx.Response]]] = {
     "all_providers_exhausted": exhausted,
+    "queue_full": queue_full,
     "upstream_stream_truncated": truncated,
     "shutting_down": shutting_down,
     "invalid_api_key": lambda site: site.send("GET", "/v1/models", headers={"authorization": ""}),
     "model_not_found": lambda site: site.chat(model="nobody/knows"),
     "invalid_request": lambda site: site.chat(n="many"),
+    "context_length_exceeded": lambda site: site.chat(
+        model="small", messages=[{"role": "user", "content": "word " * 2000}]
+    ),
+    "unsupported_parameter": lambda site: site.chat(model="small", tools=[{"type": "function"}]),
+    "no_free_step": lambda site: site.send(
+        "POST",
+        CHAT,
+        json={"model": "paid", "messages": MESSAGES},
+        headers={"x-stepwell-free-only": "1"},
+    ),
     "request_too_large": too_large,
     "unsupported_media_type": wrong_type,
     "not_found": lambda site: site.send("GET", "/v1/v1/models"),
@@ -117,9 +140,8 @@ def test_the_list_is_whole(listed: dict[str, str], page: Any) -> None:
     """Every code in the source stands on the page, and every code of the page in the source."""
     assert sorted(listed) == sorted(PROVOKED)
     rows = page("docs/errors.md").tables()
-    # The first belongs to refusals of providers; the second waits for what Starlette may raise one day.
-    others = {"context_length_exceeded", "http_error"}
-    assert others & set(page("docs/errors.md").words()) == {"context_length_exceeded"}
+    others = {"http_error"}  # it waits for what Starlette may raise one day
+    assert not others & set(page("docs/errors.md").words())
     python = {code.strip("`") for _, code, _ in rows["In Python"]}
     assert {*listed, *python, *others} == set(codes_in_source())
 

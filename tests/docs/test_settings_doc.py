@@ -12,7 +12,6 @@ from pydantic.fields import FieldInfo
 from stepwell import Settings
 from stepwell.providers.dialects import NAMES
 from stepwell.settings.model import DIALECT_ALIASES, Shape
-from stepwell.settings.presets import PRESETS
 
 Model = type[BaseModel]
 
@@ -108,10 +107,8 @@ def test_settings_in_the_text_exist(page: Any) -> None:
 def test_every_choice_is_named(documented: Any, place: str, name: str) -> None:
     """Where only certain words are allowed, the row has them all."""
     field = PARTS[place].model_fields[name]
-    choices = {"preset": PRESETS} if place == "providers.NAME" else {}
-    allowed = [*words(field.annotation), *choices.get(name, ())]
     row = " ".join(documented[place, name])
-    assert [word for word in allowed if f"`{word}`" not in row] == []
+    assert [word for word in words(field.annotation) if f"`{word}`" not in row] == []
 
 
 def words(annotation: Any) -> Iterator[str]:
@@ -129,15 +126,6 @@ def test_the_dialects_exist(documented: Any) -> None:
     named = re.findall(r"`([\w-]+)`", default + meaning)
     assert named
     assert set(named) <= {*NAMES, *DIALECT_ALIASES}
-
-
-def test_the_customary_variables_are_named(page: Any) -> None:
-    """Each of them makes a chain of its own without a file."""
-    named = page("docs/settings.md").words()
-    variables = {name for preset in PRESETS.values() if preset.model for name in preset.env}
-    assert variables == {
-        word for word in named if word.endswith("_API_KEY") and word != "STEPWELL_API_KEY"
-    }
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/settings.md"])

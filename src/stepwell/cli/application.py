@@ -5,9 +5,14 @@ from typing import Annotated, NoReturn
 import typer
 
 from stepwell import __version__
+from stepwell.cli.catalog import catalog
 from stepwell.cli.check import check
 from stepwell.cli.demo import demo
+from stepwell.cli.explain import explain
+from stepwell.cli.init import init
+from stepwell.cli.replay import replay
 from stepwell.cli.serve import serve
+from stepwell.cli.status import status
 
 # Typer's own extras stay out: its pretty tracebacks print local variables, and those hold keys;
 # its rich help draws boxes round a page that should survive a pipe; completion scripts are no
@@ -22,6 +27,11 @@ application = typer.Typer(
 )
 application.command()(serve)
 application.command()(check)
+application.command()(init)
+application.command()(catalog)
+application.command()(replay)
+application.command()(status)
+application.command()(explain)
 application.command()(demo)
 
 
@@ -47,7 +57,9 @@ def stepwell(
     \b
     Try it:  stepwell demo
     Use it:  GROQ_API_KEY=... stepwell serve
+    Set up:  stepwell init
     Check:   stepwell check --config stepwell.yaml --live
+    Look:    stepwell status
 
     \b
     Exit codes: 0 done, 1 it did not work out, 2 wrong settings or usage.

@@ -18,6 +18,7 @@ from stepwell.cli.board import Board, limits_text
 from stepwell.cli.console import FAILED, console, curl_line, print_json, table
 from stepwell.cli.server import GatewayServer, open_port
 from stepwell.cli.traffic import Tally, Traffic
+from stepwell.observe import Event
 from stepwell.routing.trail import Attempt
 from stepwell.testing import DialectName, Fleet
 from stepwell.testing.limits import WindowKind
@@ -115,9 +116,9 @@ class Narrator:
     screen: Console
     is_on: bool = False
 
-    def __call__(self, attempt: Attempt) -> None:
-        if self.is_on:
-            self.screen.print(f"{attempt} in {attempt.seconds:.2f}s")
+    def __call__(self, event: Event) -> None:
+        if self.is_on and isinstance(event, Attempt):
+            self.screen.print(f"{event} in {event.seconds:.2f}s")
 
 
 async def _run(

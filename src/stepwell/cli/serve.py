@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 import typer
 
@@ -22,11 +23,12 @@ from stepwell.cli.console import (
 )
 from stepwell.cli.server import GatewayServer, bound_to, open_port
 from stepwell.gateway import Gateway
-from stepwell.secrets import Redactor
-from stepwell.settings import Settings
+from stepwell.secrets import Redactor, Secret
+from stepwell.settings import DatabaseSettings, Settings
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 8429
+DATABASE: Final = "sqlite:///stepwell.db"
 
 MOST_NAMES: Final = 12
 """Names of models in the start message; GET /v1/models has them all."""
@@ -72,7 +74,7 @@ def serve(
     Exit codes: 0 stopped, 1 the address is not free, 2 wrong settings.
     """  # noqa: D301 - \b is the help formatter's mark for lines to leave as they are
     with settings_mistakes_told():
-        settings = load_settings(config)
+        settings = _with_database(load_settings(config))
         app = create_app(settings, authenticate=None if settings.api_keys else Anonymous())
     _set_up_logging(log_level, settings)
     listener = _listener(host, port, settings)
@@ -80,6 +82,13 @@ def serve(
     gateway: Gateway = app.state.gateway
     server = GatewayServer(app, gateway, grace=grace, announce=lambda: _announce(address, gateway))
     server.run(sockets=[listener])
+
+
+def _with_database(settings: Settings) -> Settings:
+    """Return settings with a database: a server that is started again should know what was spent."""
+    if "url" in settings.database.model_fields_set:  # said, if only that there is none
+        return settings
+    return settings.model_copy(update={"database": DatabaseSettings(url=Secret(DATABASE))})
 
 
 def _listener(host: str, port: int, settings: Settings) -> socket.socket:
@@ -129,7 +138,18 @@ def _welcome(address: str, gateway: Gateway) -> Iterator[str]:
     yield f"model may be: {_names(gateway)}"
     yield f"client keys: {keys}" if keys else "client keys: none, so anyone on this machine may ask"
     yield "limits shared: this process only"
+    yield f"limits remembered: {_database(settings)}"
     yield f"try: {curl_line(address, model=routes.default, keys=bool(keys))}"
+
+
+def _database(settings: Settings) -> str:
+    """Return where limits outlive the process, without user and password."""
+    if settings.database.url is None:
+        return "no, because database.url is null"
+    address = urlsplit(settings.database.url.reveal())
+    if address.scheme == "sqlite":
+        return f"in the file {address.path.removeprefix('/')}"
+    return f"in {address.path.removeprefix('/')} at {address.hostname}"
 
 
 def _names(gateway: Gateway) -> str:
