@@ -120,7 +120,7 @@ def test_the_demo_command_names_what_exists(page: Any, project: dict[str, Any]) 
 
 
 def commands() -> Any:
-    group: Any = typer.main.get_command(application)
+    group: Any = typer.main.get_command(application())
     return group.commands
 
 

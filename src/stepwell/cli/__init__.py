@@ -17,10 +17,11 @@ def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 it did not work out, 2 wrong settings or usage."""
     try:
         from stepwell.cli.application import run  # noqa: PLC0415 # the extra may be missing
+
+        run()
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in EXTRA:
             raise
         print(f"stepwell: the command line needs {missing}: {REMEDY}", file=sys.stderr)
         sys.exit(2)
-    run()

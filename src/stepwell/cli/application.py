@@ -1,38 +1,36 @@
 """The commands put together, and what holds for all of them."""
 
-from typing import Annotated, NoReturn
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, Final, NoReturn
 
 import typer
 
 from stepwell import __version__
-from stepwell.cli.catalog import catalog
-from stepwell.cli.check import check
-from stepwell.cli.demo import demo
-from stepwell.cli.explain import explain
-from stepwell.cli.init import init
-from stepwell.cli.replay import replay
-from stepwell.cli.serve import serve
-from stepwell.cli.status import status
 
-# Typer's own extras stay out: its pretty tracebacks print local variables, and those hold keys;
-# its rich help draws boxes round a page that should survive a pipe; completion scripts are no
-# option of a server.
-application = typer.Typer(
-    name="stepwell",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-application.command()(serve)
-application.command()(check)
-application.command()(init)
-application.command()(catalog)
-application.command()(replay)
-application.command()(status)
-application.command()(explain)
-application.command()(demo)
+# In the order of the help. Each stands in a module of its name, which is loaded for that command
+# alone: the demo's simulated providers would cost a server several megabytes.
+COMMANDS: Final = ("serve", "check", "init", "catalog", "replay", "status", "explain", "demo")
+
+
+def application(commands: Sequence[str] = COMMANDS) -> typer.Typer:
+    """Put the named commands together."""
+    # Typer's own extras stay out: its pretty tracebacks print local variables, and those hold keys;
+    # its rich help draws boxes round a page that should survive a pipe; completion scripts are no
+    # option of a server.
+    made = typer.Typer(
+        name="stepwell",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    made.callback()(stepwell)
+    for name in commands:
+        made.command()(getattr(import_module(f"stepwell.cli.{name}"), name))
+    return made
 
 
 def _show_version(wanted: bool) -> None:
@@ -41,7 +39,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@application.callback()
 def stepwell(
     version: Annotated[
         bool,
@@ -68,5 +65,7 @@ def stepwell(
 
 def run() -> NoReturn:
     """Run the command that sys.argv names, and exit."""
-    application(prog_name="stepwell")
+    named = sys.argv[1:2]
+    known = len(named) == 1 and named[0] in COMMANDS
+    application(named if known else COMMANDS)(prog_name="stepwell")
     raise SystemExit(0)
