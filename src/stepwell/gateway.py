@@ -81,8 +81,7 @@ class Gateway:
         self.dispatcher = Dispatcher(
             clock=self.clock,
             ledger=self.ledger,
-            endpoints=self._endpoints,
-            patience=self._patience,
+            upstream=self.call,
             total=settings.timeouts.total,
             queue_size=settings.queue.max_size,
             resume=settings.streams.on_break == "resume",
@@ -138,7 +137,7 @@ class Gateway:
         target: Target,
         observe: Callable[[Sequence[Reading]], object],
     ) -> Reply:
-        """Call one target once, past the ledger: what `stepwell check --live` sees is what we see.
+        """Call one target once, past the ledger: for requests and `stepwell check --live` alike.
 
         Whoever asks for a stream closes it.
         """

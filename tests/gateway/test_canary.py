@@ -118,7 +118,7 @@ def internals(app: Starlette) -> Iterator[object]:
     gateway = app.state.gateway
     yield from (app, app.state, app.routes, app.user_middleware, gateway, gateway.settings)
     yield from (gateway.routes, gateway.redactor, gateway.ledger, gateway.dispatcher)
-    yield from gateway.dispatcher._endpoints.items()
+    yield from gateway._endpoints.items()
     yield from gateway.settings.accounts().items()
     yield from gateway.settings.providers.values()
     yield gateway.settings.model_dump_json()

@@ -140,7 +140,7 @@ async def test_the_last_door_is_shut_whatever_led_to_it(
     site: Any, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Should a paid step ever be chosen, nothing is sent, and nothing stays reserved."""
-    monkeypatch.setattr("stepwell.dispatch.fit", lambda steps, needs: list(steps))
+    monkeypatch.setattr("stepwell.dispatch.call.fit", lambda steps, needs: list(steps))
     steps = site.gateway.routes.chains["default"].steps[1:]
     call = Call(ChatRequest(BODY), steps, site.clock.monotonic(), free_only=True)
     with pytest.raises(StepwellError, match="costs money"):

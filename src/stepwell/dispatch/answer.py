@@ -1,0 +1,158 @@
+"""Answer: a reply on its way to the client, and the Sources that it comes from.
+
+A buffered answer has one source. So has a stream, unless it breaks and others go on with it.
+"""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from types import TracebackType
+from typing import Self
+
+from stepwell.chat import ChatRequest
+from stepwell.dispatch.call import Call
+from stepwell.quota.ledger import Ledger
+from stepwell.routing.verdict import Outcome, Verdict
+from stepwell.routing.waterfall import Send
+from stepwell.upstream.client import Reply
+from stepwell.upstream.relay import DONE, Relay
+
+
+class Source:
+    """One target's reply: a whole body, or a stream to where it ends or breaks.
+
+    Whoever takes one closes it.
+
+    Args:
+        ledger: Is told what a stream came to.
+        request: What the target was asked.
+        move: Which target it is, and the reservation.
+        reply: What it answered.
+
+    Attributes:
+        step: Who answers.
+        target: With which of its accounts.
+        prompt_tokens: Estimated tokens of the prompt that it was given.
+        body: The whole completion; empty for a stream.
+    """
+
+    def __init__(self, ledger: Ledger, request: ChatRequest, move: Send, reply: Reply) -> None:
+        self._ledger = ledger
+        self._reservation = move.reservation
+        self._stream = reply.stream
+        self._tokens = reply.tokens
+        self.step = move.step
+        self.target = move.target
+        self.prompt_tokens = request.prompt_tokens
+        self.body = reply.body
+
+    @property
+    def tokens(self) -> int | None:
+        """Total tokens as the provider counted so far; None if it did not say."""
+        return self._tokens if self._stream is None else self._stream.relay.tokens
+
+    @property
+    def relay(self) -> Relay:
+        """What relays the stream."""
+        assert self._stream is not None
+        return self._stream.relay
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield what this upstream sends, to its end or to where it breaks."""
+        assert self._stream is not None
+        relay = self.relay
+        async with aclosing(relay.pieces()) as pieces:
+            async for piece in pieces:
+                yield piece
+        if relay.broken:
+            self._settle(Outcome.BROKEN)
+            await self._stream.aclose()
+            return
+        self._settle(Outcome.ANSWER)
+        if not relay.is_done:
+            yield DONE
+
+    async def drain(self) -> None:
+        """After the last piece was sent: let the upstream end, so that its connection is kept."""
+        if self._stream is not None:
+            await self._stream.relay.drain()
+
+    async def aclose(self) -> None:
+        """Settle the quota and let go of the upstream, wherever the stream stands."""
+        if self._stream is not None:
+            self._settle(Outcome.ABANDONED)
+            await self._stream.aclose()
+
+    def _settle(self, outcome: Outcome) -> None:
+        """Tell the ledger what the stream came to; the first word counts."""
+        tokens = self.tokens
+        if tokens is None and outcome is not Outcome.ANSWER:
+            tokens = self.prompt_tokens + self.relay.events
+        self._ledger.settle(self._reservation, Verdict(outcome).report(tokens))
+
+
+class Answer:
+    """What goes to the client: whole in `body`, or as `pieces()` of a stream.
+
+    Use it as an async context manager: leaving it settles the quota and lets go of the upstream,
+    wherever the stream stands.
+
+    Args:
+        call: What it answers.
+        source: Where it comes from, at first.
+        go_on: Yields what follows where the source broke, or raises StreamBroken.
+        finish: Told at the end what the request ended with, an error or None.
+
+    Attributes:
+        step: Who answers.
+        trail: How it came to that.
+        body: The whole completion; empty for a stream.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        source: Source,
+        *,
+        go_on: Callable[[Call, Source], AsyncGenerator[bytes, None]],
+        finish: Callable[[Call, BaseException | None, Source], object],
+    ) -> None:
+        self._call = call
+        self._source = source
+        self._go_on = go_on
+        self._finish = finish
+        self.step = source.step
+        self.trail = call.trail
+        self.body = source.body
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await self._source.aclose()
+        finally:
+            self._finish(self._call, exc, self._source)
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield the stream, whole events at a time, to its true end.
+
+        Raises:
+            StreamBroken: It broke after content and no other model could go on.
+        """
+        # A generator left behind is closed by a task of the event loop's, at some later time.
+        async with aclosing(self._source.pieces()) as pieces:
+            async for piece in pieces:
+                yield piece
+        if self._source.relay.broken:
+            async with aclosing(self._go_on(self._call, self._source)) as more:
+                async for piece in more:
+                    yield piece
+
+    async def drain(self) -> None:
+        """After the last piece was sent: let the upstream end, so that its connection is kept."""
+        await self._source.drain()

@@ -1,0 +1,66 @@
+"""Call: one request on its way, and the steps that can serve it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from stepwell.chat import ChatRequest
+from stepwell.providers.catalogue import choosing_fields
+from stepwell.routing.chain import Step
+from stepwell.routing.fit import Needs, fit, refuse_choosing
+from stepwell.routing.line import Place
+from stepwell.routing.trail import Trail
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on its way.
+
+    Attributes:
+        request: What the client sent.
+        steps: Where it may go.
+        arrived: Monotonic time of its arrival.
+        trail: What has been tried.
+        doing: What it is about now; see `Dispatcher.doing`.
+        client: Whose it is: clients take turns in the queue.
+        max_wait: Seconds that it may wait for quota in all.
+        free_only: It must cost nothing.
+        number: Its place among all requests by arrival; the dispatcher gives it.
+        place: Where it stands in the queue now.
+        rests: How often it paused before it went down again.
+        was_turned_away: It could have waited, but the queue was full.
+        route: The name by which it found its steps, for records.
+    """
+
+    request: ChatRequest
+    steps: Sequence[Step]
+    arrived: float
+    trail: Trail = field(default_factory=Trail)
+    doing: str = "quota"
+    client: str = ""
+    max_wait: float = 0.0
+    free_only: bool = False
+    number: int | None = None
+    place: Place | None = None
+    rests: int = 0
+    was_turned_away: bool = False
+    route: str = ""
+
+    @property
+    def needs(self) -> Needs:
+        """What it asks of a step."""
+        request = self.request
+        return Needs(
+            request.prompt_tokens, request.max_tokens or 0, request.capabilities, self.free_only
+        )
+
+
+def able_steps(call: Call) -> list[Step]:
+    """Return the steps that can serve a request at all.
+
+    Raises:
+        BadRequest: None can.
+    """
+    request = call.request
+    if call.free_only:
+        refuse_choosing(filter(request.has, request.fields), choosing_fields())
+    return fit(call.steps, call.needs)

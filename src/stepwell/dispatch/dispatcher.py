@@ -1,0 +1,186 @@
+"""Dispatcher: the one loop that awaits: asks `routing` for a move, carries it out, reports back.
+
+Buffered and streamed requests share it. It ends with an Answer, or raises RequestRejected or
+AllProvidersExhausted; a cancellation at any await leaves nothing reserved and nothing open.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from itertools import count
+from typing import TypeAlias
+
+from stepwell.clock import Clock, Deadline
+from stepwell.dispatch.answer import Answer, Source
+from stepwell.dispatch.call import Call, able_steps
+from stepwell.dispatch.continuation import Continuation
+from stepwell.dispatch.end import exhaustion, finished, rejection, retry_after
+from stepwell.dispatch.reservations import Reservations, pause
+from stepwell.dispatch.sender import Sender, Upstream
+from stepwell.errors import AllProvidersExhausted, BadRequest
+from stepwell.observe import Event, Observer
+from stepwell.quota.ledger import Ended, Exhausted, Ledger
+from stepwell.routing.chain import Step
+from stepwell.routing.explanation import Explanation, explained, rejected
+from stepwell.routing.size import Sizes
+from stepwell.routing.verdict import Outcome
+from stepwell.routing.waterfall import Deliver, GiveUp, Pause, Reserve, Send, Waterfall
+from stepwell.upstream.client import Reply
+
+Sent: TypeAlias = tuple[Send, Reply]  # a call that was made, and what came back
+
+
+class Dispatcher:
+    """Carries requests down their chains.
+
+    Args:
+        clock: For all time.
+        ledger: Who has room.
+        upstream: Calls a target.
+        total: Seconds until an answer must have begun.
+        queue_size: Requests that may wait for quota at once.
+        resume: Let another model go on with a broken stream.
+        redact: Takes secrets out of a text.
+        observers: Told of every attempt and of every request's end.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        ledger: Ledger,
+        upstream: Upstream,
+        total: float,
+        queue_size: int,
+        resume: bool,
+        redact: Callable[[str], str],
+        observers: Iterable[Observer],
+    ) -> None:
+        self._clock = clock
+        self._ledger = ledger
+        self._total = total
+        self._resume = resume
+        self._redact = redact
+        self._observers = tuple(observers)
+        self._sizes = Sizes()
+        self._numbers = count()
+        self._reservations = Reservations(clock, ledger, total=total, queue_size=queue_size)
+        self._sender = Sender(
+            upstream,
+            clock=clock,
+            ledger=ledger,
+            sizes=self._sizes,
+            redact=redact,
+            tell=self._tell,
+        )
+
+    async def descend(self, call: Call) -> Answer:
+        """Return the first answer that the call's steps give.
+
+        Raises:
+            BadRequest: No step can ever serve it.
+            RequestRejected: Providers refuse the request itself.
+            AllProvidersExhausted: Nothing could serve, or not in time.
+        """
+        try:
+            source = await self._descend(call)
+        except BaseException as error:
+            self._finish(call, error)
+            raise
+        return Answer(call, source, go_on=self._go_on, finish=self._finish)
+
+    async def explain(self, call: Call) -> Explanation:
+        """Say what `descend` would do first; do nothing, and change nothing."""
+        try:
+            steps = self._fitting(call, able_steps(call))
+        except BadRequest as refusal:
+            return rejected(call.steps, call.needs, refusal)
+        targets = [target for step in steps for target in step.targets]
+        seen, waits = await self._reservations.preview(call, targets)
+        return explained(call.steps, call.needs, steps, targets, seen, waits=waits)
+
+    def doing(self, call: Call) -> str:
+        """Say what a request waits for, for the comments that keep its connection alive."""
+        return self._reservations.doing(call)
+
+    async def _descend(self, call: Call) -> Source:
+        """See `descend`; a continuation comes here too, as it is no request of its own."""
+        call.steps = able_steps(call)
+        if call.number is None:
+            call.number = next(self._numbers)
+        end = await self._in_time(call, Waterfall(self._fitting(call, call.steps)))
+        if isinstance(end, GiveUp):
+            raise await self._exhaustion(call, end.exhausted)
+        move, reply = end.reply
+        if reply.verdict.rule.ended is Ended.SUCCESS or reply.verdict.outcome is Outcome.EMPTY:
+            return Source(self._ledger, call.request, move, reply)
+        raise rejection(reply, call.trail, self._redact)
+
+    async def _in_time(self, call: Call, waterfall: Waterfall[Sent]) -> Deliver[Sent] | GiveUp:
+        """Walk to the end; when time is up, what is held by then is the answer."""
+        try:
+            async with Deadline(self._clock, self._total):
+                return await self._walk(call, waterfall)
+        except TimeoutError:
+            held = waterfall.best_so_far()
+            return GiveUp(None) if held is None else Deliver(held)
+
+    async def _walk(self, call: Call, waterfall: Waterfall[Sent]) -> Deliver[Sent] | GiveUp:
+        """Carry out one move after the other. This is the loop."""
+        move = waterfall.start()
+        while True:
+            match move:
+                case Reserve(targets):
+                    # What is held is delivered; nobody waits for something better.
+                    may_wait = waterfall.best_so_far() is None
+                    room = await self._reservations.take(call, targets, may_wait=may_wait)
+                    if isinstance(room, Exhausted):
+                        move = waterfall.exhausted(room)
+                    else:
+                        move = waterfall.reserved(room)
+                case Send():
+                    reply = await self._sender.send(call, move)
+                    move = waterfall.judged(reply.verdict, (move, reply))
+                case Pause():
+                    await pause(self._clock, call)
+                    move = waterfall.rested()
+                case GiveUp() if self._reservations.is_patient(call):
+                    # Later there may be room anywhere in the chain; what failed is tried again.
+                    await self._reservations.rest(call, waterfall.failed)
+                    room = await self._reservations.wait(call, waterfall.anew())
+                    if isinstance(room, Exhausted):
+                        return GiveUp(room)
+                    move = waterfall.reserved(room)
+                case _:
+                    return move
+
+    def _fitting(self, call: Call, steps: Sequence[Step]) -> Sequence[Step]:
+        """Return those of the steps for which the request is probably not too large."""
+        return self._sizes.fitting(steps, call.request.tokens)
+
+    async def _exhaustion(self, call: Call, last: Exhausted | None) -> AllProvidersExhausted:
+        """Return the error that says what stands in the way, and until when."""
+        blocks = await self._reservations.blocks(call, last)
+        call.trail.blocks = tuple(blocks.values())
+        fitting = self._fitting(call, call.steps)
+        return exhaustion(call, retry_after(fitting, blocks, self._clock.monotonic()))
+
+    def _go_on(self, call: Call, broken: Source) -> AsyncGenerator[bytes, None]:
+        """Yield what follows where a stream broke; see Continuation."""
+        continuation = Continuation(
+            call,
+            broken,
+            is_allowed=self._resume,
+            clock=self._clock,
+            redact=self._redact,
+            descend=self._descend,
+        )
+        return continuation.pieces()
+
+    def _finish(
+        self, call: Call, error: BaseException | None, source: Source | None = None
+    ) -> None:
+        """Tell the observers that a request is over."""
+        self._tell(finished(call, error, source, self._clock))
+
+    def _tell(self, event: Event) -> None:
+        for observe in self._observers:
+            observe(event)

@@ -1,0 +1,137 @@
+"""Sender: calls an upstream, settles with the ledger, and records the attempt."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final, Protocol
+
+from stepwell.chat import ChatRequest
+from stepwell.clock import Clock
+from stepwell.dispatch.call import Call
+from stepwell.errors import StepwellError
+from stepwell.observe import Observer
+from stepwell.providers.dialects import error_of
+from stepwell.quota.ledger import Ledger
+from stepwell.quota.reading import Reading
+from stepwell.routing.chain import Step, Target
+from stepwell.routing.size import Sizes
+from stepwell.routing.trail import Attempt
+from stepwell.routing.verdict import Outcome, Verdict
+from stepwell.routing.waterfall import Send
+from stepwell.upstream.client import Reply
+
+# The trail's words are a sentence or two for people, not a page.
+LONGEST_WORDS: Final = 200
+
+# What a call comes to that is cancelled: the client left, or the request's time is up.
+_CUT_SHORT: Final = Reply(Verdict(Outcome.ABANDONED), detail="given up")
+
+
+class Upstream(Protocol):
+    """Calls one target once. `observe` is told the counters in an answer's head at once."""
+
+    async def __call__(
+        self,
+        request: ChatRequest,
+        step: Step,
+        target: Target,
+        observe: Callable[[Sequence[Reading]], object],
+        /,
+    ) -> Reply: ...
+
+
+class Sender:
+    """See the module's text.
+
+    Args:
+        upstream: Calls a target.
+        clock: For all time.
+        ledger: Is told what became of each reservation.
+        sizes: Learns what targets refuse as too large.
+        redact: Takes secrets out of a text.
+        tell: Is told every attempt.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        *,
+        clock: Clock,
+        ledger: Ledger,
+        sizes: Sizes,
+        redact: Callable[[str], str],
+        tell: Observer,
+    ) -> None:
+        self._upstream = upstream
+        self._clock = clock
+        self._ledger = ledger
+        self._sizes = sizes
+        self._redact = redact
+        self._tell = tell
+
+    async def send(self, call: Call, move: Send) -> Reply:
+        """Call one upstream and settle, unless a stream is open, which settles at its end."""
+        call.doing = move.step.name
+        self._shut_the_last_door(call, move)
+        started = self._clock.monotonic()
+        reply = _CUT_SHORT
+        told: list[Reading] = []
+
+        def observe(readings: Sequence[Reading]) -> None:
+            told.extend(readings)
+            self._ledger.observe(move.reservation, readings)
+
+        try:
+            reply = await self._upstream(call.request, move.step, move.target, observe)
+            return reply
+        finally:
+            attempt = self._attempt(move, reply, started, told)
+            self._settle(move, reply, attempt.words)
+            self._note_size(call, move, reply)
+            call.trail.attempts.append(attempt)
+            self._tell(attempt)
+
+    def _shut_the_last_door(self, call: Call, move: Send) -> None:
+        """Whatever led here, a request that must cost nothing is not sent to who takes money.
+
+        Raises:
+            StepwellError: This one would be; a mistake of ours.
+        """
+        if call.free_only and move.step.paid:
+            self._ledger.release(move.reservation)
+            raise StepwellError(f"{move.step.name} costs money, and the request is free only.")
+
+    def _settle(self, move: Send, reply: Reply, words: str) -> None:
+        if reply.stream is not None and reply.verdict.outcome is Outcome.ANSWER:
+            return  # it is open
+        report = reply.verdict.report(reply.tokens, words)
+        self._ledger.settle(move.reservation, replace(report, was_sent=reply.was_sent))
+
+    def _note_size(self, call: Call, move: Send, reply: Reply) -> None:
+        if reply.verdict.outcome is Outcome.TOO_LARGE:
+            self._sizes.refused(move.target.key, call.request.tokens)
+        elif reply.verdict.outcome is Outcome.ANSWER:
+            self._sizes.served(move.target.key, call.request.tokens)
+
+    def _attempt(
+        self, move: Send, reply: Reply, started: float, told: Sequence[Reading]
+    ) -> Attempt:
+        seconds = self._clock.monotonic() - started
+        hint = reply.verdict.hint
+        return Attempt(
+            target=move.step.name,
+            account=move.target.account,
+            outcome=reply.verdict.outcome,
+            status=reply.status,
+            seconds=seconds,
+            delay=hint.delay,
+            words=self._words(reply),
+            began=self._clock.time() - seconds,
+            tokens=reply.tokens,
+            readings=hint.readings or tuple(told),
+        )
+
+    def _words(self, reply: Reply) -> str:
+        """Return the provider's words, redacted before they are cut: half a key is not found."""
+        said = error_of(reply.error)
+        words = said.message if said is not None and said.message else reply.detail
+        return " ".join(self._redact(words).split())[:LONGEST_WORDS]
