@@ -74,7 +74,9 @@ def test_windows_are_written_in_their_largest_whole_unit(seconds: float, text: s
     assert seconds_text(seconds) == text
 
 
-@pytest.mark.parametrize("text", ["30 requests/1m", "6000 tokens/6s"])
+@pytest.mark.parametrize(
+    "text", ["30 requests/1m", "6000 tokens/6s", "5 requests/day from 00:00 UTC"]
+)
 def test_a_limit_is_written_as_it_may_be_read(text: str) -> None:
     """What check shows can be copied into the settings."""
     assert limit_text(Limit.parse(text)) == text

@@ -58,6 +58,15 @@ def test_the_tables_are_the_catalogue(page: Any) -> None:
     }
 
 
+def test_every_day_that_begins_at_a_known_time_is_told(page: Any) -> None:
+    """All others are any 24 hours."""
+    text = " ".join(page("docs/providers.md").text.split())
+    told = {f"`{name}` ({preset.day_reset})" for name, preset in presets().items()}
+    assert {each for each in told if each in text} == {
+        f"`{name}` ({preset.day_reset})" for name, preset in presets().items() if preset.day_reset
+    }
+
+
 def test_every_address_that_wants_a_value_is_explained(page: Any) -> None:
     """With the setting and the variable that give it."""
     text = page("docs/providers.md").text

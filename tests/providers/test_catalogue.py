@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -18,6 +17,7 @@ from stepwell.providers.catalogue import (
     presets,
 )
 from stepwell.providers.dialects import NAMES
+from stepwell.quota.calendar import Calendar
 from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.settings.fields import placeholders
 
@@ -80,9 +80,7 @@ def test_a_limit_has_a_date_and_says_something(name: str, row: FreeLimit) -> Non
 def test_a_day_begins_in_a_zone_that_exists(name: str) -> None:
     """As a wall clock's time and a name of the zone data base."""
     if (reset := presets()[name].day_reset) is not None:
-        time, _, zone = reset.partition(" ")
-        assert re.fullmatch(r"\d\d:\d\d", time)
-        assert ZoneInfo(zone).key == zone
+        assert str(Calendar.parse("day", reset)) == reset
 
 
 @EVERY
@@ -127,6 +125,36 @@ def test_a_model_has_limits_of_its_own_and_those_of_its_account() -> None:
         Limit(Metric.REQUESTS, 2000, 86400.0, Scope.ACCOUNT),
         Limit(Metric.REQUESTS, 200, 86400.0, Scope.MODEL),
     )
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "calendars"),
+    [
+        ("gemini", "gemini-flash-lite-latest", {"rpd": "00:00 America/Los_Angeles", "tpm": None}),
+        ("openrouter", "openrouter/free", {"rpm": None, "rpd": "00:00 UTC"}),
+        ("groq", "openai/gpt-oss-20b", {"rpm": None, "rpd": None, "tpm": None, "tpd": None}),
+    ],
+)
+def test_a_day_is_the_calendars_where_it_is_known_when_it_begins(
+    provider: str, model: str, calendars: dict[str, str | None]
+) -> None:
+    """Elsewhere it rolls, or nobody knows, and any 24 hours count; and so do minutes."""
+    limits = presets()[provider].limits_of(model)
+    expected = [reset and Calendar.parse("day", reset) for reset in calendars.values()]
+    assert [limit.calendar for limit in limits] == expected
+
+
+def test_a_month_is_the_calendars() -> None:
+    """It begins when the provider's days do, at UTC where that is not known."""
+    cohere = presets()["cohere"]
+    month = Calendar.parse("month", "00:00 UTC")
+    assert cohere.limits_of("command-a-03-2025") == (
+        Limit(Metric.REQUESTS, 20, 60.0, Scope.ACCOUNT),
+        Limit(Metric.REQUESTS, 1000, month.window, Scope.ACCOUNT, month),
+    )
+    (row,) = cohere.limits
+    *_, limit = row.limits("08:00 Asia/Shanghai")
+    assert limit.calendar == Calendar.parse("month", "08:00 Asia/Shanghai")
 
 
 def test_a_key_may_change_limits_and_cost() -> None:

@@ -71,7 +71,7 @@ def test_told_beats_guessed_and_is_never_shortened() -> None:
     cooldown.set(1.0, call=1, mark=1)
     cooldown.recover(99)
     assert cooldown.opens(1.0, 1) == 5.0
-    block = cooldown.block("t", 1.0, 1)
+    block = cooldown.block("t", 1.0, 1, 1)
     assert (block.told, block.hard, block.reason) == (True, True, "cooldown")
     assert not cooldown.is_half_open(5.0)
 
@@ -88,12 +88,12 @@ def test_a_told_time_extends_out_of_service() -> None:
     cooldown = Cooldown(Bench.CREDIT)
     cooldown.set(0.0, call=1, mark=1, delay=1000.0)
     assert cooldown.opens(0.0, 1) == 1000.0
-    assert cooldown.block("t", 0.0, 1).told
+    assert cooldown.block("t", 0.0, 1, 1).told
     assert cooldown.is_half_open(1000.0)
     shorter = Cooldown(Bench.CREDIT)
     shorter.set(0.0, call=1, mark=1, delay=10.0)
     assert shorter.opens(0.0, 1) == 300.0
-    assert not shorter.block("t", 0.0, 1).told
+    assert not shorter.block("t", 0.0, 1, 1).told
 
 
 @pytest.mark.parametrize("bench", [Bench.RATE, Bench.FAULT])
@@ -106,7 +106,7 @@ def test_a_known_length_is_the_first_guess(bench: Bench) -> None:
     for repeat, expected in enumerate([100.0, 200.0, 400.0, 600.0]):
         cooldown.set(now, call=repeat, mark=repeat, guess=100.0)
         assert cooldown.opens(now, 1) == now + expected
-        assert not cooldown.block("t", now, 1).hard
+        assert not cooldown.block("t", now, 1, 1).hard
         now += expected
 
 
@@ -117,7 +117,7 @@ def test_half_open_admits_one_probe_and_blocks_the_others_softly() -> None:
     assert cooldown.is_half_open(3600.0)
     cooldown.start_probe(2)
     assert cooldown.opens(3600.0, 1) == inf
-    block = cooldown.block("t", 3600.0, 1)
+    block = cooldown.block("t", 3600.0, 1, 1)
     assert (block.until, block.hard, block.reason) == (None, False, "out_of_service")
     cooldown.end_probe(1)
     assert cooldown.is_probed
@@ -129,5 +129,5 @@ def test_a_fault_with_a_told_delay_is_hard() -> None:
     """Retry-After on a 5xx is the provider's word."""
     cooldown = Cooldown(Bench.FAULT)
     cooldown.set(0.0, call=1, mark=1, delay=4.0)
-    assert cooldown.block("t", 0.0, 1).hard
+    assert cooldown.block("t", 0.0, 1, 1).hard
     assert repr(cooldown) == "<Cooldown fault, told 4, guessed -inf>"

@@ -1,7 +1,9 @@
+from datetime import time
 from typing import Any
 
 import pytest
 
+from stepwell.quota.calendar import Calendar
 from stepwell.quota.limit import Limit, Metric, Scope, parse_duration
 
 
@@ -30,6 +32,63 @@ def test_a_mapping_may_name_the_scope() -> None:
     assert Limit.parse({"metric": "tokens", "limit": "1_000", "window": 5}).window == 5.0
 
 
+PACIFIC = Calendar("day", time(), "America/Los_Angeles")
+MONTH = Calendar("month", time(), "UTC")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "1000 requests/day from 00:00 America/Los_Angeles",
+            Limit(Metric.REQUESTS, 1000, 86400.0, calendar=PACIFIC),
+        ),
+        (
+            "5 tokens / 24h  From 9:30",
+            Limit(Metric.TOKENS, 5, 86400.0, calendar=Calendar("day", time(9, 30))),
+        ),
+        ("1000000 tokens/month", Limit(Metric.TOKENS, 1_000_000, 2592000.0, calendar=MONTH)),
+        (
+            "7 requests/Month from 08:00 Asia/Kolkata",
+            Limit(
+                Metric.REQUESTS, 7, 2592000.0, calendar=Calendar("month", time(8), "Asia/Kolkata")
+            ),
+        ),
+        ("7 requests/30 days", Limit(Metric.REQUESTS, 7, 2592000.0)),
+    ],
+)
+def test_a_day_that_says_when_it_begins_is_the_calendars(text: str, expected: Limit) -> None:
+    """So is a month always; its window is only its name."""
+    assert Limit.parse(text) == expected
+
+
+@pytest.mark.parametrize("window", ["day", "1d", "24h", 86400, " Day "])
+def test_a_mapping_may_name_the_reset(window: Any) -> None:
+    """A day may be written as any 24 hours are."""
+    fields = {"metric": "requests", "limit": 5, "window": window, "scope": "account"}
+    assert Limit.parse(fields).calendar is None
+    assert Limit.parse({**fields, "reset": "00:00 America/Los_Angeles"}).calendar == PACIFIC
+    assert Limit.parse({**fields, "window": "month"}).calendar == MONTH
+
+
+@pytest.mark.parametrize(
+    ("value", "wrong"),
+    [
+        ("5 requests/minute from 00:00", "only a day or a month begins at a time of day"),
+        ("5 requests/2 days from 00:00", "only a day or a month begins at a time of day"),
+        ("5 requests/fortnight from 00:00", "'fortnight' is not a duration"),
+        ("5 requests/day from noon", "'noon' is not a time of day"),
+        ("5 requests/month from 00:00 Mars", "'Mars' is not a known time zone"),
+        ({"metric": "requests", "limit": 3, "window": "day", "reset": 0}, "'0' is not a time"),
+    ],
+)
+def test_what_is_no_reset_is_refused_with_an_example(value: Any, wrong: str) -> None:
+    """The example shows a day that says when it begins."""
+    with pytest.raises(ValueError, match="1000 requests/day from 00:00 America") as refused:
+        Limit.parse(value)
+    assert wrong in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("value", "wrong"),
     [
@@ -40,6 +99,8 @@ def test_a_mapping_may_name_the_scope() -> None:
         ("30 requests", "is not a limit"),
         ("30 requests/fortnight", "'fortnight' is not a duration"),
         ("30 requests/0s", "longer than nothing"),
+        ("30 requests/2 months", "'2 months' is not a duration"),
+        ("30 requests/day from", "'day from' is not a duration"),
         (30, "30 is not a limit"),
         ({"metric": "requests", "limit": 3}, "'window' is missing"),
         ({"metric": "requests", "limit": 3, "window": "1m", "per": 1}, "unknown field 'per'"),

@@ -51,9 +51,9 @@ def test_without_a_reset_the_window_bounds_a_reading(
 def test_without_a_reset_an_empty_counter_is_only_a_soft_block() -> None:
     """When its room comes back is our guess, and a guess may not fail a request."""
     meter = read(Reading(Metric.REQUESTS, window=86_400.0, remaining=0))
-    block = meter.block("t", 0.0, 1)
+    block = meter.block("t", 0.0, 1, 1)
     assert (block.hard, block.told, block.until) == (False, False, 600.0)
-    told = read(requests(0, reset=7.0)).block("t", 0.0, 1)
+    told = read(requests(0, reset=7.0)).block("t", 0.0, 1, 1)
     assert (told.hard, told.told) == (True, True)
 
 
@@ -111,9 +111,9 @@ def test_a_bucket_that_cannot_hold_the_need_opens_at_its_reset() -> None:
 def test_tokens_beyond_the_limit_are_only_softly_blocked() -> None:
     """An estimate that can never fit may be wrong; one that fits later is hard-blocked till then."""
     meter = read(tokens(100))
-    assert meter.block("t", 0.0, 500).hard
-    assert not meter.block("t", 0.0, 5000).hard
-    assert read(tokens(100, limit=None)).block("t", 0.0, 5000).hard
+    assert meter.block("t", 0.0, 500, 500).hard
+    assert not meter.block("t", 0.0, 5000, 5000).hard
+    assert read(tokens(100, limit=None)).block("t", 0.0, 5000, 5000).hard
 
 
 def test_a_request_without_an_estimate_needs_a_token() -> None:

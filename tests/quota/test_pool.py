@@ -1,3 +1,4 @@
+from stepwell.quota.ledger import Ended
 from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.quota.pool import Pool
 from stepwell.quota.reading import Reading
@@ -24,8 +25,8 @@ def test_a_limit_adopted_later_counts_what_is_in_flight() -> None:
     pool.take(1, 10)
     pool.adopt([Limit.parse("5 requests/minute"), Limit.parse("5 requests/minute")])
     assert [status.remaining for status in pool.statuses(0.0)] == [4]
-    pool.age(1, 0.0, 0.0, sure=True)
-    pool.spend(1, 10, 0.0, 0.0)
+    pool.age(1, 0.0, 0.0, ended=Ended.SUCCESS)
+    pool.spend(1, 10, 0.0, 0.0, ended=Ended.SUCCESS)
     assert [status.remaining for status in pool.statuses(0.0)] == [4]
     assert repr(pool) == "<Pool model, 0 in flight, 1 gates>"
     assert repr(pool.gates) == "(<Count 5 requests/60s, 0 in flight>,)"
@@ -36,7 +37,7 @@ def test_an_observed_request_stays_counted_when_it_is_given_back() -> None:
     pool = Pool(Scope.MODEL)
     pool.adopt([Limit.parse("5 requests/minute"), Limit.parse("100 tokens/minute")])
     pool.take(1, 60)
-    pool.age(1, 0.0, 0.0, sure=True)
+    pool.age(1, 0.0, 0.0, ended=Ended.SUCCESS)
     pool.give_back(1, request=False)
     assert [status.remaining for status in pool.statuses(1.0)] == [4, 100]
 

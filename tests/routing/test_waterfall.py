@@ -132,7 +132,7 @@ def test_what_is_held_can_be_had_when_time_is_up() -> None:
 def test_after_a_wait_all_are_asked_for_again() -> None:
     """Also what was tried and what had a second pass; not what the request is too large for."""
     waterfall = Waterfall[str]([step("a"), step("b"), step("c")])
-    outcomes = [("a", Outcome.RATE_LIMITED), ("b", Outcome.TOO_LARGE), ("c", "dry")]
+    outcomes = [("a", Outcome.RATE_LIMITED), ("b", Outcome.TOO_LARGE), *[("c", "dry")] * 2]
     assert isinstance(play(waterfall, outcomes), GiveUp)
     assert waterfall.failed == {"a/m"}
     assert [target.account for target in waterfall.anew()] == ["a", "c"]

@@ -158,6 +158,70 @@ FILES = {
             )
         ],
     ),
+    "limit of an unknown zone": (
+        (
+            "chains: {default: [{provider: groq, model: m, "
+            "limits: [1 requests/day from 00:00 america/Los_Angles]}]}\n"
+        ),
+        [
+            (
+                "1: chains.default[0].limits[0]: limit '1 requests/day from 00:00 "
+                "america/Los_Angles': 'america/Los_Angles' is not a known time zone; write it like "
+                '"1000 requests/day from 00:00 America/Los_Angeles"; '
+                "did you mean 'America/Los_Angeles'?"
+            )
+        ],
+    ),
+    "limit of an unknown reset": (
+        (
+            "chains: {default: [{provider: groq, model: m, "
+            "limits: [{metric: requests, limit: 1, window: day, reset: noon}]}]}\n"
+        ),
+        [
+            (
+                "1: chains.default[0].limits[0]: limit {'metric': 'requests', 'limit': 1, "
+                "'window': 'day', 'reset': 'noon'}: 'noon' is not a time of day with its zone; "
+                'write it like "1000 requests/day from 00:00 America/Los_Angeles"'
+            )
+        ],
+    ),
+    "limit of a minute with a reset": (
+        (
+            "chains: {default: [{provider: groq, model: m, "
+            "limits: [1 requests/minute from 00:00 Europe/Berlin]}]}\n"
+        ),
+        [
+            (
+                "1: chains.default[0].limits[0]: limit '1 requests/minute from 00:00 "
+                "Europe/Berlin': only a day or a month begins at a time of day; write it like "
+                '"1000 requests/day from 00:00 America/Los_Angeles"'
+            )
+        ],
+    ),
+    "limit of a zone in small letters": (
+        (
+            "chains: {default: [{provider: groq, model: m, "
+            "limits: [{metric: requests, limit: 1, window: day, reset: 00:00 utc}]}]}\n"
+        ),
+        [
+            (
+                "1: chains.default[0].limits[0]: limit {'metric': 'requests', 'limit': 1, "
+                "'window': 'day', 'reset': '00:00 utc'}: 'utc' is not a known time zone; "
+                'write it like "1000 requests/day from 00:00 America/Los_Angeles"; '
+                "did you mean 'UTC'?"
+            )
+        ],
+    ),
+    "limit of a misspelt month": (
+        "chains: {default: [{provider: groq, model: m, limits: [1 requests/mnoth]}]}\n",
+        [
+            (
+                "1: chains.default[0].limits[0]: limit '1 requests/mnoth': 'mnoth' is not a "
+                "duration; write it like 90s, 1m30s or 250ms; write it like "
+                "\"30 requests/minute\"; did you mean 'months'?"
+            )
+        ],
+    ),
     "no list of limits": (
         "chains: {default: [{provider: groq, model: m, limits: 10 requests/6s}]}\n",
         ["1: chains.default[0].limits: this must be a list"],

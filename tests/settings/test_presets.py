@@ -46,6 +46,15 @@ def test_limits_of_the_account_come_with_the_models_that_share_them() -> None:
     assert {limit.scope for limit in step.targets[0].limits} == {Scope.ACCOUNT}
 
 
+def test_a_presets_day_begins_when_the_providers_does() -> None:
+    """Google's at midnight in California; what the settings say instead is what they say."""
+    model = "p/gemini-flash-latest"
+    (known,) = step_of({"preset": "gemini"}, model).targets[0].limits
+    assert known == Limit.parse("20 requests/day from 00:00 America/Los_Angeles")
+    (said,) = step_of({"preset": "gemini", "limits": ["9 requests/day"]}, model).targets[0].limits
+    assert said.calendar is None
+
+
 @pytest.mark.parametrize("written", [["7 requests/minute"], []])
 def test_limits_of_the_provider_replace_what_the_preset_knows(written: list[str]) -> None:
     """A user corrects a number without a release."""

@@ -96,9 +96,11 @@ def duration(text: str) -> float:
 
 
 def limit_text(limit: Limit) -> str:
-    """Return a limit as settings write it: `30 requests/60s`, `... of the account`."""
+    """Return a limit as settings write it: `30 requests/1m`, `... of the account`."""
+    calendar = limit.calendar
+    window = f"{calendar.unit} from {calendar}" if calendar else seconds_text(limit.window)
     shared = "" if limit.scope == "model" else f" of the {limit.scope}"
-    return f"{limit.amount} {limit.metric}/{seconds_text(limit.window)}{shared}"
+    return f"{limit.amount} {limit.metric}/{window}{shared}"
 
 
 def seconds_text(seconds: float) -> str:

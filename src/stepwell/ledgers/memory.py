@@ -37,6 +37,7 @@ class _Held(Reservation):
     Attributes:
         call: Its number; a lower number is an older call.
         desk: Where it was taken.
+        estimate: The tokens that were estimated for it, before the target's calibration.
         observed: Its request ages.
         answered: Monotonic time at which its response began; inf before.
         ended: It was settled or released.
@@ -44,6 +45,7 @@ class _Held(Reservation):
 
     call: int
     desk: Desk = field(repr=False)
+    estimate: int = 0
     observed: bool = False
     answered: float = inf
     ended: bool = False
@@ -133,8 +135,10 @@ class MemoryLedger:
             cost = _cost(held.tokens, report)
             self._observe(held, report.readings, now, ended=report.ended)
             held.desk.learn(held.call, report, held.tokens, held.started, held.answered)
+            if report.ended is Ended.SUCCESS and report.tokens is not None:
+                held.desk.calibration.learn(held.estimate, cost)
             self._age(held, now, ended=report.ended)
-            held.desk.spend(held.call, cost, held.started, now)
+            held.desk.spend(held.call, cost, held.started, now, ended=report.ended)
         else:
             held.desk.give_back(held.call, request=not held.observed)
         held.desk.judge(held.call, self._calls, report, held.started, now)
@@ -257,10 +261,17 @@ class MemoryLedger:
         self, desk: Desk, target: Reservable, tokens: int, now: float, *, probe: bool = False
     ) -> Reservation:
         self._calls += 1
-        probe = desk.take(self._calls, tokens, now, probe=probe)
+        need = desk.calibration.likely(tokens)
+        probe = desk.take(self._calls, need, now, probe=probe)
         self._note(desk)
         return _Held(
-            target=target, tokens=tokens, started=now, probe=probe, call=self._calls, desk=desk
+            target=target,
+            tokens=need,
+            started=now,
+            probe=probe,
+            call=self._calls,
+            desk=desk,
+            estimate=tokens,
         )
 
     def _observe(
@@ -279,8 +290,7 @@ class MemoryLedger:
     def _age(self, held: _Held, now: float, *, ended: Ended = Ended.SUCCESS) -> None:
         if not held.observed:
             held.observed = True
-            sure = ended in (Ended.SUCCESS, Ended.NEUTRAL)
-            held.desk.age(held.call, held.started, now, sure=sure)
+            held.desk.age(held.call, held.started, now, ended=ended)
 
     def _notify(self) -> None:
         for callback in tuple(self._subscribers.values()):

@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from stepwell.quota.calendar import Calendar
 from stepwell.quota.limit import Limit, Metric, Scope
 
 Certainty = Literal["high", "medium", "low"]
@@ -90,16 +91,24 @@ class FreeLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             said.append("all models together")
         return ", ".join(said)
 
-    def limits(self) -> Iterator[Limit]:
+    def limits(self, day_reset: str | None = None) -> Iterator[Limit]:
         """Yield what to count against: nothing of a row that is hardly sure.
 
-        The month is left out as well: it would have to be the calendar's.
+        Args:
+            day_reset: When the provider's day begins; None if that is not known, so that its day is
+                any 24 hours, and its month begins at midnight UTC.
         """
+        if self.sure == "low":
+            return
         scope = Scope.ACCOUNT if self.shared else Scope.MODEL
+        day = Calendar.parse("day", day_reset) if day_reset else None
         for name, (metric, window) in _RATES.items():
             amount: int | None = getattr(self, name)
-            if amount and self.sure != "low":
-                yield Limit(metric, amount, window, scope)
+            if amount:
+                yield Limit(metric, amount, window, scope, day if window == _DAY else None)
+        if self.requests_month:
+            month = Calendar.parse("month", day_reset or "00:00 UTC")
+            yield Limit(Metric.REQUESTS, self.requests_month, month.window, scope, month)
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -159,7 +168,8 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def limits_of(self, model: str, *, keyed: bool = True) -> tuple[Limit, ...]:
         """Return the limits of a model's free tier."""
-        return tuple(limit for row in self.rows_of(model, keyed=keyed) for limit in row.limits())
+        rows = self.rows_of(model, keyed=keyed)
+        return tuple(limit for row in rows for limit in row.limits(self.day_reset))
 
     def concurrency_of(self, model: str, *, keyed: bool = True) -> int | None:
         """Return how many calls may be in flight.

@@ -63,7 +63,8 @@ class Standing:
             return cls(block, waits=True, probe_at=probe_at, coming=coming)
         if block.reason == "slow_start":
             return cls(block, waits=True, probe_at=inf)
-        return cls(replace(block, reason="refused"), waits=False, probe_at=inf, coming=coming)
+        refused = replace(block, reason="refused")
+        return cls(refused, waits=block.is_ending, probe_at=inf, coming=coming)
 
     @property
     def hope(self) -> tuple[int, float]:

@@ -2,326 +2,261 @@
 
 A call counts from its reservation on. Until the provider must have counted it (a request when its
 response begins, tokens when it ends) it is in flight and does not age; then it comes back as the
-provider's window moves, which `Rhythm` learns. As long as the kind of window is not known, the
-count is a sliding one: what fits into it fits into a fixed window of any alignment and into a
-bucket as well.
+provider's window moves. How that is, is not known at first: every law that may be true is kept
+(`law`), and each outcome that could not be foreseen refutes some of them.
 
-The count is soft: it orders the choice and never refuses. What goes past it teaches:
+- There is *room* if every law has it.
+- There is *none* if no law has it. What goes on in between is soft: it orders the choice and never
+  refuses.
+- A refusal that was foreseen confirms the laws: for a while "none" is *hard* then, and twice as
+  long with every confirmation.
 
-1. a success beyond it speaks against every kind of window by which it was surely full; if that is
-   every kind, the limit is larger than believed;
-2. a refusal speaks against every kind by which there was room; if that is every kind, the limit is
-   smaller, or it was not this limit that refused;
-3. a refusal that the count foresaw confirms it: until the window may have moved it is *hard* then,
-   and for a while its further forecasts are as well: twice as long with every confirmation, until
-   one fails.
+An outcome that no law explains shows that the limit is another one, or that the provider has
+changed: then it limits nothing any more, until a reading names it, or a refusal shows it anew
+(`suspicion`). So a limit that was configured wrongly does no more harm than none.
 
 Of some calls nobody can say whether they were counted: those that were refused or failed. They
 count until the first success that shows otherwise.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from math import ceil, inf
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from math import inf
+from typing import Any, Final, Self
 
-from stepwell.quota.bucket import Bucket
 from stepwell.quota.gate import known
+from stepwell.quota.law import Bucket, Fixed, Gauge, Kind, Law, Outcome, Sliding, laws_of
 from stepwell.quota.ledger import Block, LimitStatus
 from stepwell.quota.limit import Limit, Metric
+from stepwell.quota.phases import Phases
 from stepwell.quota.reading import Reading
-from stepwell.quota.rhythm import Kind, Rhythm
 from stepwell.quota.traffic import Traffic
-from stepwell.quota.window import SlidingWindow
+from stepwell.quota.usage import Usage
 
-# A provider counts a request when it comes; the way there takes less than this.
-_WAY: Final = 0.05
-# Sums of floats miss by some 1e-13; a millionth of a unit is no theft.
-_EPSILON: Final = 1e-6
-# Readings are as old as their call; nearly all calls are answered within this time.
-_KEPT: Final = 30.0
+# Where a window may have moved already and surely will have so soon, nobody gives up before.
+_MOMENT: Final = 1.0
 # Settings may be wrong by a small factor. A limit of a day is not wrong because a call is refused
 # after the first one.
 _WRONG_BY: Final = 5
-# For so many windows, and seconds, may the count be believed without another refusal.
-_MOST_WINDOWS: Final = 16
-_LONGEST_TRUST: Final = 600.0
-# Told delays and resets are rounded, to milliseconds or, where they are whole, to seconds.
-_ROUNDED: Final = 0.02
+# Each confirmation lets the count be believed for so many times longer, at first for a window: a
+# limit that was raised is found out late then, but what is asked for in vain costs more.
+_FIRST_TRUST: Final = 0.25  # windows
+_TRUST: Final = 4
+_TOLD_TRUST: Final = 64
+# Its word fails requests after three confirmations, or one with a told delay; that of a limit of our
+# own making after one more, as many others would explain the same answers.
+_PROVEN: Final = (16, 64)  # windows
+_LONGEST_TRUST: Final = 3600.0
 # A refusal after fewer calls may have any reason.
 _FEWEST: Final = 3
-# So many readings in a row that no kind explains are no accident.
+# So many readings in a row that no law explains are no accident: the window is another one.
 _MISFITS: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
-    """A call that goes past a count, and what its success would prove.
-
-    Attributes:
-        full: The kinds of window by which there is surely no room for it.
-        first: When the entry was counted that has to leave a sliding window for it.
-        is_late: Only by the later of the times at which an entry may have been counted is it full.
-        is_strict: Only with refused and failed calls is it full.
-    """
-
-    full: frozenset[Kind]
-    first: float
-    is_late: bool
-    is_strict: bool
-
-
 class Count:
-    """A limit, what was counted against it, and the traffic that is still to be counted.
+    """A limit, what was counted against it, and how the provider may count.
 
     Attributes:
-        limit: As it was configured, told or first guessed.
-        amount: How many are believed to fit now.
+        limit: As it was configured, told or first learned.
+        usage: What was counted.
         is_configured: The settings name it.
-        is_known: It limits anything; a count that only watches does not.
-        source: Who says so: `configured`, `told` or `learned`.
-        rhythm: How the window moves.
+        source: Who says what it is now: `configured`, `told` or `learned`.
+        laws: Those that may be true, the likeliest first. Without any nothing is limited.
     """
 
     __slots__ = (
-        "_bucket",
+        "_challengers",
         "_confirmed",
-        "_doubtful",
-        "_forgives",
-        "_is_prompt",
-        "_lag",
+        "_confirmed_at",
+        "_least",
         "_misfits",
-        "_sent",
-        "_sent_bucket",
-        "_told_by",
-        "_traffic",
         "_trust",
-        "_window",
-        "amount",
-        "by_request",
         "is_configured",
-        "is_known",
+        "laws",
         "limit",
-        "rhythm",
         "source",
+        "usage",
     )
 
     def __init__(
-        self, limit: Limit, traffic: Traffic, *, source: str = "configured", is_known: bool = True
+        self,
+        limit: Limit,
+        usage: Usage,
+        *,
+        source: str = "configured",
+        laws: Sequence[Law] | None = None,
     ) -> None:
         self.limit = limit
-        self.amount = limit.amount
-        self.by_request = limit.metric is Metric.REQUESTS
-        self.is_known = is_known
+        self.usage = usage
         self.is_configured = source == "configured"
         self.source = source
-        self.rhythm = Rhythm(limit.window)
-        kept = min(limit.window, _KEPT)
-        self._window = SlidingWindow(limit.window, keep=kept)
-        self._sent = SlidingWindow(
-            limit.window, keep=min(limit.window, _KEPT)
-        )  # the same, as if counted when it was sent
-        self._told_by = -1  # the call whose answer told the level, itself included
-        self._doubtful = SlidingWindow(limit.window)
-        self._forgives = False  # refused and failed calls are not counted by the provider
-        self._bucket = Bucket()
-        self._sent_bucket = Bucket()  # the same, as if counted when it was sent
-        self._is_prompt = False  # the provider counts a call as it comes, not as it answers
-        self._lag = 0.0  # seconds between the two, lately
-        self._confirmed = -inf  # until then its forecasts are believed
-        self._trust = 1
-        self._misfits = 0  # readings in a row that fit no kind of window
-        self._traffic = traffic
+        self._challengers: set[int] = set()
+        self._confirmed = self._confirmed_at = -inf  # until then forecasts are believed; since
+        self._trust = _FIRST_TRUST
+        self._misfits = 0
+        self.laws: tuple[Law, ...] = ()
+        self._least = 0
+        self._believe(laws_of(usage, limit.amount, limit.amount) if laws is None else laws)
+
+    @classmethod
+    def of(cls, limit: Limit, traffic: Traffic, *, source: str = "configured") -> Self:
+        """Begin to count against a limit that is configured or told."""
+        return cls(limit, Usage(limit.metric, limit.window, traffic), source=source)
 
     def __repr__(self) -> str:
         what = f"{self.amount} {self.limit.metric}/{self.limit.window:g}s"
-        return f"<Count {what}, {self._traffic.amount} in flight>"
+        return f"<Count {what}, {self.usage.in_flight} in flight>"
+
+    @property
+    def amount(self) -> int:
+        """How many are believed to fit."""
+        return self._least if self.laws else self.limit.amount
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it limits anything now."""
+        return bool(self.laws)
+
+    @property
+    def kind(self) -> Kind | None:
+        """How the window moves; None while that is open."""
+        kinds = {law.kind for law in self.laws}
+        return kinds.pop() if len(kinds) == 1 else None
 
     # --- counting
 
-    def add(self, call: int, cost: int, started: float, now: float, *, sure: bool = True) -> None:
+    def challenge(self, call: int, tokens: int, now: float) -> None:
+        """A call is about to go past this count: what it comes to will teach something."""
+        if self.opens(now, tokens) > now:
+            self._challengers.add(call)
+
+    def add(
+        self, metric: Metric, call: int, cost: int, sent: float, answered: float, *, served: bool
+    ) -> None:
         """Let what a call came to age.
 
         Args:
+            metric: Of what it came to `cost`.
             call: Its number.
             cost: Units.
-            started: When the call was sent.
-            now: When the provider must have counted it.
-            sure: The provider has counted it; it may not count what it refuses.
+            sent: When the call was sent.
+            answered: When the provider must have counted it.
+            served: It was admitted; else nobody knows.
         """
-        if not sure:
-            if not self._forgives:
-                self._doubtful.add(cost, now)
-            return
-        self._lag = max(now - started, self._lag * 0.9)
-        self._sent.add(cost, started)
-        self._window.add(cost, now)
-        if call != self._told_by:
-            self._sent_bucket.add(cost, started, self._rate)
-            self._bucket.add(cost, now, self._rate)
+        if metric is self.limit.metric:
+            if served and call in self._challengers:
+                self._learn_success(Outcome(sent, answered, cost, served=True))
+            self.usage.add(cost, sent, answered)
+
+    def doubt(self, metric: Metric, cost: int, answered: float) -> None:
+        """Count a call that the provider may not have counted, as it was refused or failed."""
+        if metric is self.limit.metric:
+            self.usage.doubt(cost, answered)
+
+    def forget(self, call: int) -> None:
+        """A call has ended."""
+        self._challengers.discard(call)
 
     def used(self, now: float) -> int:
         """Return how many are in use, calls in flight included."""
-        return self._traffic.amount + self._counted(now) + self._doubtful.used(now)
-
-    def available(self, now: float) -> int:
-        return max(0, self.amount - self.used(now))
+        used = max((law.used(now) for law in self.laws), default=0)
+        return used + self.usage.in_flight
 
     # --- the gate
 
     def opens(self, now: float, tokens: int) -> float:
-        spare = self.amount - (1 if self.by_request else tokens) - self._traffic.amount
-        kind = self.rhythm.kind
-        if kind is Kind.FIXED and self.rhythm.has_edge:
-            return self._fixed_opens(spare, now)
-        if kind is Kind.BUCKET:
-            return self._drains_to(spare, now)
-        if self._slid(now) + self._doubtful.used(now) <= spare:
+        if not self.laws:
             return now
-        # With both, the later of two ends is late enough, if not exact.
-        return max(self._slides_to(spare), self._doubtful.falls_to(spare), now + _EPSILON)
+        # What fits into a sliding window fits into any other of the same length and amount.
+        usage = self.usage
+        taken = usage.maybe(now - usage.window, now) + usage.in_flight + usage.need(tokens)
+        if taken <= self._least:
+            return now
+        return max([law.opens(tokens, now) for law in self.laws])
 
     def may_open(self, now: float, tokens: int) -> float:
-        """Return since when, or from when, the provider may have room by some possible kind.
+        """Return since when, or from when, the provider may have room; -inf if nobody can tell."""
+        return min([law.may_open(tokens, now) for law in self.laws], default=-inf)
 
-        -inf where nobody can tell.
-        """
-        spare = self.amount - (1 if self.by_request else tokens) - self._traffic.amount
-        return min(self._may_open_by(kind, spare, now) for kind in self.rhythm.possible)
-
-    def block(self, key: str, now: float, tokens: int) -> Block:
-        hard = self._confirmed > now and self.may_open(now, tokens) > now
-        return Block(key, "count", known(self.opens(now, tokens)), told=False, hard=hard)
+    def block(self, key: str, now: float, tokens: int, least: int) -> Block:
+        proven = self._confirmed > now and self._trust >= _PROVEN[self.source == "learned"]
+        hard = proven and self.may_open(now, least) > now
+        opens = self.opens(now, tokens)
+        is_ending = not hard and opens <= now + _MOMENT
+        return Block(key, "count", known(opens), told=False, hard=hard, is_ending=is_ending)
 
     # --- learning
 
-    def challenge(self, now: float, tokens: int) -> Challenge | None:
-        """Return what a call teaches that goes past this count now; None if it is not past it."""
-        if self.opens(now, tokens) <= now:
-            return None
-        need = 1 if self.by_request else tokens
-        limit = self.amount - need
-        late, sure = self._slid(now), self._sent.used(now)
-        slow, level = self._drained(now), self._sent_bucket.level(now, self._rate)
-        full = set()
-        if sure > limit:
-            full.add(Kind.SLIDING)
-        if level > limit + 0.05 * need:
-            full.add(Kind.BUCKET)
-        _, edge = self.rhythm.last_edge(now)
-        if self.rhythm.has_edge and self._sent.since(edge) > limit:
-            full.add(Kind.FIXED)
-        return Challenge(
-            frozenset(full),
-            first=self._sent.falls_to(limit) - self.limit.window,
-            is_late=late > limit >= sure or slow > limit >= level,
-            is_strict=late <= limit,
-        )
+    def foresees(self, outcome: Outcome) -> bool:
+        """Tell whether a refusal is no surprise: some law explains it."""
+        return any(law.after(outcome) is not None for law in self.laws)
 
-    def succeed(self, past: Challenge, started: float, now: float, cost: int) -> None:
-        """A call that went past this count was served."""
-        if past.is_strict:
-            self._forgives = True
-            self._doubtful = SlidingWindow(self.limit.window)
-            return
-        self._is_prompt |= past.is_late and self.rhythm.kind is not Kind.FIXED
-        refuted = set(past.full)
-        if self.rhythm.next_edge(started)[0] <= now:
-            refuted.discard(Kind.FIXED)
-        if Kind.FIXED not in refuted and not self.rhythm.find_edge(past.first, now):
-            refuted.add(Kind.FIXED)
-        if self.rhythm.kind is None or self.rhythm.kind in refuted:
-            self._distrust()
-        if len(refuted) == len(Kind):
-            self._resize(self.amount + cost)
-        else:
-            self.rhythm.doubt(refuted)
-
-    def foresees(self, moment: float, tokens: int) -> bool:
-        """Tell whether a refusal would be no surprise: by some possible kind there is no room."""
-        return any(not self._has_room(kind, moment, tokens) for kind in self.rhythm.possible)
-
-    def refuse(self, started: float, now: float, tokens: int, delay: float | None) -> bool:
-        """A call was refused, for all we know by this limit; return whether that is believable.
-
-        Args:
-            started: When it was sent.
-            now: When the refusal came.
-            tokens: What it would have cost.
-            delay: Told seconds until there is room; None if not told.
-        """
-        roomy = {kind for kind in Kind if self._has_room(kind, started, tokens)}
-        if len(roomy) == len(Kind):
-            return self._shrink(started)
-        self.rhythm.doubt(roomy)
-        if delay is not None:
-            self._hear(started, now, tokens, delay)
-        elif Kind.FIXED not in roomy:
-            need = 1 if self.by_request else tokens
-            first = self._window.falls_to(self.amount - need) - self.limit.window
-            if not self.rhythm.exclude_edge(first, started):
-                self.rhythm.doubt({Kind.FIXED})
-        self.confirm(now)
+    def refuse(self, outcome: Outcome) -> bool:
+        """A call was refused, for all we know by this limit; return whether that is believable."""
+        explained = after(self.laws, outcome)
+        if not explained:
+            self._hesitate()
+            explained = after(self.laws, outcome)
+        if not explained:
+            return False
+        self._believe(explained)
+        self._confirm(outcome)
         return True
 
-    def confirm(self, now: float) -> None:
-        """The provider has shown that the count is right."""
-        windows = min(self._trust, _MOST_WINDOWS) * self.limit.window
-        self._trust *= 2
-        self._confirmed = now + max(self.limit.window, min(windows, _LONGEST_TRUST))
+    def _confirm(self, outcome: Outcome) -> None:
+        """The provider has shown that the count is right; a told delay that fits shows much."""
+        now, window = outcome.answered, self.limit.window
+        if now >= self._confirmed_at + window / 2:
+            self._confirmed_at = now
+            self._trust *= _TOLD_TRUST if outcome.told is not None and self.kind else _TRUST
+        longest = max(window, _LONGEST_TRUST)
+        self._confirmed = max(self._confirmed, now + min(self._trust * window, longest))
 
     def hear_limit(self, amount: int) -> None:
         """The provider names the limit: it knows best."""
-        if amount != self.amount or not self.is_known:
+        if not self.laws or {(law.least, law.most) for law in self.laws} != {(amount, amount)}:
+            self.source = "told"
             self._distrust()
-            self.source, self.is_known = "told", True
-            self._resize(amount)
+            self._believe(laws_of(self.usage, amount, amount))
 
-    def hear(
-        self, call: int, reading: Reading, started: float, now: float, *, served: bool
-    ) -> None:
-        """Compare a reading with what each kind of window would show.
+    def hear(self, reading: Reading, sent: float, now: float, *, served: bool) -> None:
+        """Compare a reading with what each law would show.
 
         Args:
-            call: In whose answer it stood.
             reading: Of this limit; limit and rest are told.
-            started: When the call was sent whose answer it is.
+            sent: When the call was sent whose answer it is.
             now: When the answer came.
             served: The call was not refused.
         """
         assert reading.limit is not None
         assert reading.remaining is not None
         self.hear_limit(reading.limit)
-        used = max(0, reading.limit - reading.remaining)
         if not served:
             return  # its delay says more
-        self._make_up(used, started, now)
-        wrong = self._overfull(used, now)
-        if reading.reset is not None and used:
-            wrong |= self._misplaced(reading.reset, used, started, now)
-        self._misfits = self._misfits + 1 if wrong.issuperset(self.rhythm.possible) else 0
-        self.rhythm.doubt(wrong)
-        if self.rhythm.kind is not None and self.rhythm.kind not in wrong:
-            alone = len(self._traffic) == 1 and self._bucket.changed <= started
-            if self.rhythm.kind is Kind.BUCKET and reading.reset is not None and alone:
-                self._told_by = call
-                self._bucket.set(reading.reset * self._rate, started)
-                self._sent_bucket.set(reading.reset * self._rate, started)
-            self._confirmed = max(self._confirmed, now + self.limit.window)
+        gauge = Gauge(sent, now, max(0, reading.limit - reading.remaining), reading.reset)
+        self._make_up(gauge)
+        shown = tuple(law for law in (law.shown(gauge) for law in self.laws) if law is not None)
+        self._misfits = 0 if shown else self._misfits + 1
+        if shown:
+            self._believe(shown)
+            if self.kind is not None:
+                self._trust = max(self._trust, _PROVEN[0])
+                self._confirmed = max(self._confirmed, now + self.limit.window)
 
     @property
     def is_refuted(self) -> bool:
         """Tell whether readings do not fit such a window at all: its length is another one."""
         return self._misfits >= _MISFITS
 
-    def guess(self, now: float) -> bool:
-        """Take what was counted until this refusal for the limit; False if that says nothing."""
-        counted = self._counted(now)
-        if counted < _FEWEST:
-            return False
-        self.is_known, self.source = True, "learned"
-        self._resize(counted)
-        return True
+    def is_near(self, outcome: Outcome) -> bool:
+        """Tell whether so much is used that a refusal may be this limit's, if it is a smaller one."""
+        used = self.usage.maybe(outcome.sent - self.limit.window)
+        return used * _WRONG_BY >= self.amount
+
+    def silence(self) -> None:
+        """Limit nothing any more."""
+        self._distrust()
+        self._believe(())
 
     # --- for others
 
@@ -330,184 +265,119 @@ class Count:
         return {
             "metric": self.limit.metric,
             "window": self.limit.window,
-            "used": self._window.export(now),
-            "doubtful": self._doubtful.export(now),
-            "in_flight": self._traffic.amount,
-            "limit": None if self.source == "configured" else self.amount,
-            "known": self.is_known,
+            "amount": self.limit.amount,
             "source": self.source,
-            "forgives": self._forgives,
-            "rhythm": self.rhythm.export(now),
+            "confirmed": max(0.0, self._confirmed - now),
+            "trust": self._trust,
+            "usage": self.usage.export(now),
+            "laws": [_written(law, now) for law in self.laws],
         }
 
     def restore(self, state: Mapping[str, Any], then: float, now: float) -> None:
         """Learn what was exported at `then`.
 
-        Calls under way then count as if they ended now: when they were counted nobody has seen.
         What the settings say now goes before what was learned against other settings.
         """
-        self._window.restore(state["used"], then)
-        self._window.add(state["in_flight"], now)
-        self._doubtful.restore(state["doubtful"], then)
-        self._forgives = state["forgives"]
-        self.rhythm.restore(state["rhythm"], then)
-        if state["limit"] is not None and not self.is_configured:
-            self.amount, self.is_known = int(state["limit"]), bool(state["known"])
-            self.source = str(state["source"])
-        self._sent.restore(self._window.export(now), now)
-        self._resize(self.amount)
+        self.usage.restore(state["usage"], then, now)
+        if self.is_configured and state["amount"] != self.limit.amount:
+            return
+        self.source = str(state["source"])
+        self._trust = max(_FIRST_TRUST, float(state["trust"]))
+        trusted = min(float(state["confirmed"]), max(self.limit.window, _LONGEST_TRUST))
+        self._confirmed = then + trusted
+        self._believe([_read(each, self.usage, then) for each in state["laws"]])
 
     def status(self, now: float) -> LimitStatus:
         used = self.used(now)
-        whole = self._whole(now)
+        whole = max((law.falls_to(0, now) for law in self.laws[:1]), default=now)
         return LimitStatus(
             metric=self.limit.metric,
             window=self.limit.window,
             limit=self.amount,
             used=used,
             remaining=max(0, self.amount - used),
-            reset=whole if whole > now and not self._traffic.amount else None,
+            reset=whole if whole > now and not self.usage.in_flight else None,
             scope=self.limit.scope,
             source=self.source,
         )
 
     # --- inner
 
-    @property
-    def _rate(self) -> float:
-        return self.amount / self.limit.window
+    def _believe(self, laws: Sequence[Law]) -> None:
+        self.laws = tuple(laws)
+        self._least = min((law.least for law in laws), default=0)
 
-    def _slid(self, now: float) -> int:
-        """Return what is in use by a sliding window, whenever the provider counts a call."""
-        return self._sent.used(now - _WAY) if self._is_prompt else self._window.used(now)
+    def _hesitate(self) -> None:
+        """Stop to believe that calls are counted as they come."""
+        self.usage.is_prompt = False
 
-    def _slides_to(self, level: int) -> float:
-        if self._is_prompt:
-            return self._sent.falls_to(level) + _WAY
-        return self._window.falls_to(level)
+    def _learn_success(self, outcome: Outcome) -> None:
+        self._forgive(self.usage, outcome)
+        explained = after(self.laws, outcome)
+        if len(explained) < len(self.laws):
+            self._distrust()
+        self._believe(explained)
 
-    def _drained(self, now: float) -> float:
-        """Return what is in use by a bucket, whenever the provider counts a call."""
-        if self._is_prompt:
-            return self._sent_bucket.level(now - _WAY, self._rate)
-        return self._bucket.level(now, self._rate)
-
-    def _drains_to(self, level: int, now: float) -> float:
-        if self._is_prompt:
-            return self._sent_bucket.falls_to(level, now - _WAY, self._rate) + _WAY
-        return self._bucket.falls_to(level, now, self._rate)
-
-    def _counted(self, now: float) -> int:
-        kind = self.rhythm.kind
-        if kind is Kind.FIXED and self.rhythm.has_edge:
-            return self._window.since(self.rhythm.last_edge(now)[0])
-        if kind is Kind.BUCKET:
-            return ceil(self._drained(now) - _EPSILON)
-        return self._slid(now)
-
-    def _whole(self, now: float) -> float:
-        kind = self.rhythm.kind
-        if kind is Kind.FIXED and self.rhythm.has_edge:
-            return self.rhythm.next_edge(now)[1]
-        if kind is Kind.BUCKET:
-            return self._drains_to(0, now)
-        return max(self._slides_to(0), self._doubtful.falls_to(0))
-
-    def _fixed_opens(self, spare: int, now: float) -> float:
-        low, _ = self.rhythm.last_edge(now)
-        if self._window.since(low) <= spare:
-            return now
-        return self.rhythm.next_edge(now)[1] if spare >= 0 else inf
-
-    def _may_open_by(self, kind: Kind, spare: int, now: float) -> float:
-        if kind is Kind.SLIDING:
-            return self._sent.falls_to(spare)
-        if kind is Kind.BUCKET:
-            return self._sent_bucket.falls_to(spare, now, self._rate)
-        _, last = self.rhythm.last_edge(now)
-        if not self.rhythm.knows_edge or self._sent.since(last) <= spare:
-            return -inf
-        return self.rhythm.next_edge(now)[0]
-
-    def _has_room(self, kind: Kind, moment: float, tokens: int) -> bool:
-        """Tell whether a call that was refused had surely room by one kind when it was sent."""
-        need = 1 if self.by_request else tokens
-        limit = self.amount - max(need, self._traffic.amount)  # it is in flight itself
-        if kind is Kind.BUCKET:
-            return self._bucket.level(moment, self._rate) <= limit - 0.05 * need
-        if kind is Kind.FIXED and self.rhythm.has_edge:
-            return self._window.since(self.rhythm.last_edge(moment)[0]) <= limit
-        return self._window.used(moment) + self._doubtful.used(moment) <= limit
-
-    def _make_up(self, used: int, started: float, now: float) -> None:
-        """Count what others have used of the same quota."""
-        missing = used - self._traffic.amount - self._sent.used(started)
-        if missing > 0:
-            self._window.add(missing, now)
-            self._sent.add(missing, now)
-
-    def _overfull(self, used: int, now: float) -> set[Kind]:
-        """Return the kinds by which more would be used than the provider says."""
-        most = used + max(1, used // 50)
-        wrong = set()
-        if self._sent.used(now) > most:
-            wrong.add(Kind.SLIDING)
-        if self._sent_bucket.level(now, self._rate) > most:
-            wrong.add(Kind.BUCKET)
-        return wrong
-
-    def _misplaced(self, reset: float, used: int, started: float, now: float) -> set[Kind]:
-        """Return the kinds of which the told reset, the time until nothing is used, is not true."""
-        window = self.limit.window
-        rounded = 1.0 if reset == int(reset) else _ROUNDED
-        lag = now - started
-        wrong = set()
-        if not window - lag - rounded <= reset <= window + rounded:
-            wrong.add(Kind.SLIDING)  # the call itself is the last to leave
-        if abs(reset - used / self._rate) > 1 / self._rate + lag + rounded:
-            wrong.add(Kind.BUCKET)
-        low, high = started + reset - rounded, now + reset
-        if reset > window + rounded or not self.rhythm.find_edge(low, high, proven=True):
-            wrong.add(Kind.FIXED)
-        return wrong
-
-    def _shrink(self, moment: float) -> bool:
-        """Believe in a smaller limit, if what was counted comes near enough."""
-        self._is_prompt = False
-        counted = self._window.used(moment)
-        if counted * _WRONG_BY < self.amount or not counted:
-            return False
-        self._distrust()
-        self._resize(min(counted, self.amount))
-        return True
-
-    def _resize(self, amount: int) -> None:
-        """Believe in another limit; a bucket of that size has drained at another pace."""
-        self.amount = amount
-        for bucket, window in ((self._bucket, self._window), (self._sent_bucket, self._sent)):
-            bucket.set(0.0, -inf)
-            for moment, cost in window.entries():
-                bucket.add(cost, moment, self._rate)
+    def _forgive(self, usage: Usage, outcome: Outcome) -> None:
+        """See whether refused calls, or the time between sending and answer, stood in the way."""
+        since, need = outcome.sent - usage.window, usage.need(outcome.need)
+        late = usage.maybe(since, outcome.sent) + need
+        if late > self._least >= usage.counted(since, outcome.sent) + need:
+            usage.forgive()
+        elif late > self._least >= usage.surely(since, outcome.sent) + need:
+            usage.is_prompt = True
 
     def _distrust(self) -> None:
-        self._confirmed = -inf
-        self._trust = 1
+        self._confirmed = self._confirmed_at = -inf
+        self._trust = _FIRST_TRUST
 
-    def _hear(self, started: float, now: float, tokens: int, delay: float) -> None:
-        """Compare a told delay with when each kind of window would have room."""
-        rounded = 1.0 if delay == int(delay) else _ROUNDED
-        low, high = started + delay - rounded, now + delay
-        need = 1 if self.by_request else tokens
-        spare = self.amount - need
-        moments = {
-            Kind.SLIDING: self._slides_to(spare),
-            Kind.BUCKET: self._drains_to(spare, now),
-        }
-        wrong = {
-            kind
-            for kind, moment in moments.items()
-            if not low - _WAY <= moment <= high + self._lag + _WAY
-        }
-        if delay > self.limit.window + rounded or not self.rhythm.find_edge(low, high, proven=True):
-            wrong.add(Kind.FIXED)
-        self.rhythm.doubt(wrong)
+    def _make_up(self, gauge: Gauge) -> None:
+        """Count what others have used of the same quota."""
+        usage = self.usage
+        missing = gauge.used - usage.in_flight - usage.surely(gauge.sent - usage.window)
+        if missing > 0:
+            usage.add(missing, gauge.answered, gauge.answered)
+
+
+def after(laws: Iterable[Law], outcome: Outcome) -> tuple[Law, ...]:
+    """Return what an outcome leaves of laws."""
+    found = (law.after(outcome) for law in laws)
+    return tuple(law for law in found if law is not None)
+
+
+def suspects(usage: Usage, outcome: Outcome) -> tuple[Law, ...]:
+    """Return the laws of a window by which a refused call was the first too many."""
+    need = usage.need(outcome.need)
+    rivals = usage.rivals(need)
+    used = usage.maybe(outcome.sent - usage.window, outcome.answered)
+    if used + rivals < (_FEWEST if usage.by_request else 1):
+        return ()
+    width = rivals + need - 1
+    sliding, fixed, bucket = laws_of(usage, max(1, used), used + width)
+    found = (law.after(outcome) for law in (sliding, fixed, replace(bucket, least=1)))
+    return tuple(
+        replace(law, least=max(law.least, int(law.most) - width))
+        for law in found
+        if law is not None
+    )
+
+
+def _written(law: Law, now: float) -> dict[str, Any]:
+    written: dict[str, Any] = {"kind": law.kind, "least": law.least, "most": law.most}
+    if isinstance(law, Fixed):
+        written["phases"] = [[low - now, high - now] for low, high in law.phases.arcs]
+    return written
+
+
+def _read(state: Mapping[str, Any], usage: Usage, then: float) -> Law:
+    """Return a law as it was written at `then`."""
+    least = max(1, int(state["least"]))
+    most = max(least, int(state["most"]))
+    kind = Kind(state["kind"])
+    if kind is not Kind.FIXED:
+        return (Sliding if kind is Kind.SLIDING else Bucket)(usage, least, most)
+    whole = Phases.any(usage.window)
+    phases = Phases(usage.window, ())
+    for low, high in state["phases"]:
+        phases = phases.joined(whole.within(then + float(low), then + float(high)))
+    return Fixed(usage, least, most, phases or whole)

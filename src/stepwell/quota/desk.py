@@ -8,12 +8,14 @@ from dataclasses import replace
 from math import inf
 from typing import Any
 
+from stepwell.quota.calibration import Calibration
 from stepwell.quota.choice import Standing, worst
 from stepwell.quota.cooldown import RULES
-from stepwell.quota.count import Challenge, Count
+from stepwell.quota.count import Count
 from stepwell.quota.gate import Gate
+from stepwell.quota.law import Outcome
 from stepwell.quota.ledger import Bench, Block, Ended, Report, Reservable, TargetStatus
-from stepwell.quota.limit import Scope
+from stepwell.quota.limit import Metric, Scope
 from stepwell.quota.pool import Pool
 from stepwell.quota.reading import Reading
 from stepwell.quota.slow_start import SlowStart
@@ -40,12 +42,14 @@ class Slots:
     def opens(self, now: float, tokens: int) -> float:
         return now if self.limit is None or self._shared.in_flight < self.limit else inf
 
-    def block(self, key: str, now: float, tokens: int) -> Block:
+    def block(self, key: str, now: float, tokens: int, least: int) -> Block:
         return Block(key, "concurrency", None, told=False, hard=True)
 
 
 class Desk:
     """One target's state.
+
+    Tokens are estimates here; what the target's calls come to beside them, `calibration` knows.
 
     Args:
         key: The target's.
@@ -57,9 +61,11 @@ class Desk:
         "_explained",
         "_gates",
         "_probes",
+        "_short",
         "_slots",
         "_slow_start",
         "account",
+        "calibration",
         "key",
         "own",
         "shared",
@@ -70,13 +76,15 @@ class Desk:
         self.key = key
         self.account = account
         self.own = Pool(Scope.MODEL)
+        self.calibration = Calibration()
         self.shared = shared
         self.target: Reservable | None = None
-        self._probes: dict[int, list[tuple[Count, Challenge]]] = {}
+        self._probes: set[int] = set()
         self._slots = Slots(shared)
         self._slow_start = SlowStart(self.own, shared)
         self._gates: tuple[Gate, ...] = ()
         self._explained = False  # a count says when a refused target has room again
+        self._short = 0  # so many tokens were refused, for want of tokens
 
     def __repr__(self) -> str:
         return f"<Desk {self.key}, {self.own.in_flight} in flight>"
@@ -86,7 +94,6 @@ class Desk:
         self.target = target
         self.own.adopt(target.limits)
         self.shared.adopt(target.limits)
-        self.own.watch()
         self._slots.limit = target.concurrency
         # Gates that can never shut for this target are not asked.
         slots = () if target.concurrency is None else (self._slots,)
@@ -96,18 +103,20 @@ class Desk:
     # --- questions
 
     def is_open(self, now: float, tokens: int) -> bool:
+        need = self.calibration.likely(tokens)
         for gates in (self.own.gates, self.shared.gates, self._gates):
             for gate in gates:
-                if gate.opens(now, tokens) > now:
+                if gate.opens(now, need) > now:
                     return False
         return True
 
     def block(self, now: float, tokens: int) -> Block | None:
         """Return what stands in the way the most, None if nothing does."""
+        need, least = self.calibration.likely(tokens), self.calibration.least(tokens)
         return worst(
-            gate.block(self.key, now, tokens)
+            gate.block(self.key, now, need, least)
             for gate in self._all_gates()
-            if gate.opens(now, tokens) > now
+            if gate.opens(now, need) > now
         )
 
     def standing(self, now: float, tokens: int, arrived: float) -> Standing:
@@ -116,9 +125,8 @@ class Desk:
         assert block is not None
         if block.reason == "count" and self._probes:
             block = replace(block, hard=False)  # what it comes to will tell more than we know
-        answered = any(
-            pool.refused_at >= arrived and not pool.has_moved(now, tokens) for pool in self._pools
-        )
+        least = self.calibration.least(tokens)
+        answered = any(pool.has_answered(arrived, now, least) for pool in self._pools)
         flying = bool(self.own.in_flight or self.shared.in_flight)
         return Standing.of(block, answered=answered, probe_at=self._probe_at(now), flying=flying)
 
@@ -135,16 +143,15 @@ class Desk:
 
     def take(self, call: int, tokens: int, now: float, *, probe: bool) -> bool:
         """Book a reservation; return whether it is a probe, as a half-open target's call is."""
-        past = (
-            [each for pool in self._pools for each in pool.challenges(now, tokens)] if probe else []
-        )
+        for pool in self._pools if probe else ():
+            pool.challenge(call, tokens, now)
         probe = probe or self.own.is_half_open(now) or self.shared.is_half_open(now)
         for pool in self._pools:
             pool.take(call, tokens)
             if probe:
                 pool.start_probe(call)
         if probe:
-            self._probes[call] = past
+            self._probes.add(call)
         return probe
 
     def read(
@@ -161,43 +168,49 @@ class Desk:
 
     def learn(self, call: int, report: Report, tokens: int, started: float, now: float) -> None:
         """Learn from how a call ended what the limits are; not yet booked, it is in flight."""
-        self._explained = False
-        if report.ended is Ended.SUCCESS:
-            for count, past in self._probes.get(call, ()):
-                count.succeed(past, started, now, 1 if count.by_request else tokens)
-        elif report.ended is Ended.REFUSED and report.bench is Bench.RATE:
-            self._explained = self._explain(report, tokens, started, now)
+        self._explained, self._short = False, 0
+        if report.ended is Ended.REFUSED and report.bench is Bench.RATE:
+            outcome = Outcome(started, now, tokens, served=False, delay=report.delay)
+            self._explained = self._explain(report.readings, outcome)
+            self.own.note(outcome)
 
-    def _explain(self, report: Report, tokens: int, started: float, now: float) -> bool:
+    def _explain(self, readings: Iterable[Reading], outcome: Outcome) -> bool:
         """Find the limit that refused a call and teach it; False if none is to blame."""
-        count = self._blamed(report.readings, tokens, started) or self.own.guess(now)
-        return count is not None and count.refuse(started, now, tokens, report.delay)
-
-    def _blamed(self, readings: Iterable[Reading], tokens: int, started: float) -> Count | None:
-        """Return the limit that a refusal is about.
-
-        1. The one that it names; else
-        2. of those that are used up by our own count the one that stays so longest; else
-        3. the one that is used up most.
-        """
         readings = tuple(readings)
         named = self.own.named(readings) or self.shared.named(readings)
-        if named is not None:
-            return named
+        count = named or self._blamed(outcome)
+        if count is not None and count.limit.metric is Metric.TOKENS:
+            self._short = outcome.need
+        if count is not None and count.refuse(outcome):
+            return True
+        if named is not None or (count is not None and not count.is_near(outcome)):
+            return False
+        if count is not None:
+            count.silence()  # it is another limit
+        return self.own.suspect(outcome)
+
+    def _blamed(self, outcome: Outcome) -> Count | None:
+        """Return the limit that a refusal is about which names none.
+
+        Of those that are used up by our own count it is the one that stays so longest, else the one
+        that is used up most.
+        """
         counts = [count for pool in self._pools for count in pool.counts]
-        foreseen = [count for count in counts if count.foresees(started, tokens)]
+        foreseen = [count for count in counts if count.foresees(outcome)]
         if foreseen:
-            return max(foreseen, key=lambda count: count.opens(started, tokens))
-        return max(counts, key=lambda count: count.used(started) / count.amount, default=None)
+            return max(foreseen, key=lambda count: count.opens(outcome.sent, outcome.need))
+        return max(counts, key=lambda count: count.used(outcome.sent) / count.amount, default=None)
 
-    def age(self, call: int, started: float, now: float, *, sure: bool = True) -> None:
+    def age(self, call: int, started: float, now: float, *, ended: Ended = Ended.SUCCESS) -> None:
         for pool in self._pools:
-            pool.age(call, started, now, sure=sure)
+            pool.age(call, started, now, ended=ended)
 
-    def spend(self, call: int, tokens: int, started: float, now: float) -> None:
+    def spend(
+        self, call: int, tokens: int, started: float, now: float, *, ended: Ended = Ended.SUCCESS
+    ) -> None:
         self._end_probe(call)
         for pool in self._pools:
-            pool.spend(call, tokens, started, now)
+            pool.spend(call, tokens, started, now, ended=ended)
 
     def give_back(self, call: int, *, request: bool) -> None:
         self._end_probe(call)
@@ -239,18 +252,21 @@ class Desk:
                 guess=report.guess,
                 blur=_blur(report.delay, now - started),
                 words=report.words,
+                size=self._short,
             )
 
     # --- memory
 
     def export(self, now: float) -> dict[str, Any]:
         """Return what is known of this target alone, in plain values; see `Pool.export`."""
-        return {**self.own.export(now), "admits": self._slow_start.admits}
+        admits, calibration = self._slow_start.admits, self.calibration.export()
+        return {**self.own.export(now), "admits": admits, "calibration": calibration}
 
     def restore(self, state: Mapping[str, Any], then: float, now: float) -> None:
         """Learn what was exported at `then`."""
         self.own.restore(state, then, now)
         self._slow_start.restore(state["admits"])
+        self.calibration.restore(state["calibration"])
 
     # --- inner
 
@@ -274,7 +290,7 @@ class Desk:
         return max([now, *(refusal + _PROBE_EVERY for refusal in refusals)])
 
     def _end_probe(self, call: int) -> None:
-        self._probes.pop(call, None)
+        self._probes.discard(call)
         for pool in self._pools:
             pool.end_probe(call)
 

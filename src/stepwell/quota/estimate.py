@@ -2,6 +2,8 @@
 
     prompt bytes / 4, images apart, + what the answer may come to
 
+Each target corrects that by what its calls really came to: see `calibration`.
+
 It reads the raw JSON, by searches that run at memory speed, so that a body of megabytes costs
 little.
 """

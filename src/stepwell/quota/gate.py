@@ -18,8 +18,11 @@ class Gate(Protocol):
         """
         ...
 
-    def block(self, key: str, now: float, tokens: int) -> Block:
-        """Describe a gate that is shut for the target `key`."""
+    def block(self, key: str, now: float, tokens: int, least: int) -> Block:
+        """Describe a gate that is shut for the target `key`.
+
+        It is hard only if not even `least` tokens would pass, which the request surely comes to.
+        """
         ...
 
 

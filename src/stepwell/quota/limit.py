@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Self
 
+from stepwell.quota.calendar import WINDOWS, Calendar
+
 _EXAMPLE: Final = '"30 requests/minute"'
+_EXAMPLE_OF_RESET: Final = '"1000 requests/day from 00:00 America/Los_Angeles"'
 
 # Every unit a window or duration may be written in, in seconds.
 _SECONDS: Final[Mapping[str, float]] = {
@@ -21,7 +24,9 @@ _SECONDS: Final[Mapping[str, float]] = {
 _PART: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.ASCII)
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _AMOUNT: Final = re.compile(r"\d+|\d{1,3}(?:[_,]\d{3})+", re.ASCII)
-_LIMIT: Final = re.compile(r"\s*([\d_,]+)\s*([a-z]+)\s*/\s*(.+?)\s*", re.ASCII | re.IGNORECASE)
+_LIMIT: Final = re.compile(
+    r"\s*([\d_,]+)\s*([a-z]+)\s*/\s*(.+?)(?:\s+from\s+(.+?))?\s*", re.ASCII | re.IGNORECASE
+)
 
 
 class Metric(StrEnum):
@@ -43,14 +48,16 @@ class Limit:
     Attributes:
         metric: What is counted.
         amount: How many; at least 1.
-        window: Length in seconds.
+        window: Length in seconds; about that, if there is a calendar.
         scope: Whether each model has its own count, or all models of the account share one.
+        calendar: Whose days or months are counted; None: any stretch of that length.
     """
 
     metric: Metric
     amount: int
     window: float
     scope: Scope = Scope.MODEL
+    calendar: Calendar | None = None
 
     @classmethod
     def parse(cls, value: str | Mapping[str, Any]) -> Self:
@@ -58,7 +65,12 @@ class Limit:
 
             Limit.parse("30 requests/minute")
             Limit.parse("6000 tokens/60s")
+            Limit.parse("1000 requests/day from 00:00 America/Los_Angeles")
             Limit.parse({"metric": "requests", "limit": 20, "window": "60s", "scope": "account"})
+            Limit.parse({..., "window": "day", "reset": "00:00 America/Los_Angeles"})
+
+        A day is any 24 hours unless it says when it begins. A month is always the calendar's, and
+        begins at midnight UTC unless it says otherwise.
 
         Raises:
             ValueError: It is neither form; the message names what is wrong and an example.
@@ -67,7 +79,8 @@ class Limit:
         try:
             return cls(**_read(fields))
         except ValueError as error:
-            raise ValueError(f"limit {_show(value)}: {error}; write it like {_EXAMPLE}") from None
+            example = _EXAMPLE if fields.get("reset") is None else _EXAMPLE_OF_RESET
+            raise ValueError(f"limit {_show(value)}: {error}; write it like {example}") from None
 
 
 def parse_duration(value: str | float) -> float:
@@ -107,20 +120,36 @@ def _split(text: Any) -> Mapping[str, Any]:
     found = _LIMIT.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         raise ValueError(f"{text!r} is not a limit; write it like {_EXAMPLE}")
-    return {"limit": found[1], "metric": found[2], "window": found[3]}
+    return {"limit": found[1], "metric": found[2], "window": found[3], "reset": found[4]}
 
 
 def _read(fields: Mapping[str, Any]) -> dict[str, Any]:
-    if unknown := set(fields) - {"metric", "limit", "window", "scope"}:
+    if unknown := set(fields) - {"metric", "limit", "window", "scope", "reset"}:
         raise ValueError(f"unknown field {min(map(str, unknown))!r}")
     if missing := [name for name in ("metric", "limit", "window") if name not in fields]:
         raise ValueError(f"{missing[0]!r} is missing")
+    calendar = _calendar(fields["window"], fields.get("reset"))
     return {
         "metric": _metric(fields["metric"]),
         "amount": _amount(fields["limit"]),
-        "window": _window(fields["window"]),
+        "window": _window(fields["window"]) if calendar is None else calendar.window,
         "scope": _scope(fields.get("scope", Scope.MODEL)),
+        "calendar": calendar,
     }
+
+
+def _calendar(window: Any, reset: Any) -> Calendar | None:
+    if _is_month(window):
+        return Calendar.parse("month", "00:00" if reset is None else str(reset))
+    if reset is None:
+        return None
+    if _window(window) != WINDOWS["day"]:
+        raise ValueError("only a day or a month begins at a time of day")
+    return Calendar.parse("day", str(reset))
+
+
+def _is_month(window: Any) -> bool:
+    return isinstance(window, str) and window.strip().lower() in {"month", "months", "1 month"}
 
 
 def _metric(value: Any) -> Metric:

@@ -115,11 +115,12 @@ class Meter:
         need = 1 if self.by_request else max(1, tokens)
         return now if self._balance(now) >= need else self._refilled(need)
 
-    def block(self, key: str, now: float, tokens: int) -> Block:
+    def block(self, key: str, now: float, tokens: int, least: int) -> Block:
         # A limit below the estimate never fits, and for ever is too long to trust an estimate.
         limit = self._reading.limit
         told = self._reading.reset is not None
         fits = self.by_request or limit is None or limit >= tokens
+        fits = fits and self.opens(now, least) > now
         opens = self.opens(now, tokens)
         is_ending = told and opens - self._lag <= now
         return Block(key, "reading", opens, told=told, hard=told and fits, is_ending=is_ending)

@@ -10,13 +10,14 @@ from math import inf, isfinite
 from typing import Any
 
 from stepwell.quota.cooldown import Cooldown
-from stepwell.quota.count import Challenge, Count
+from stepwell.quota.count import Count
 from stepwell.quota.gate import Gate
-from stepwell.quota.ledger import Bench, LimitStatus
+from stepwell.quota.law import Kind, Outcome
+from stepwell.quota.ledger import Bench, Ended, LimitStatus
 from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.quota.meter import Meter
 from stepwell.quota.reading import Reading
-from stepwell.quota.rhythm import Kind
+from stepwell.quota.suspicion import Log
 from stepwell.quota.traffic import Traffic
 
 # Providers have at most six counters a scope; one that names a new window each time must not fill
@@ -25,9 +26,8 @@ _METERS = 8
 
 # As many limits a scope, for the same reason.
 _COUNTS = 12
-# What is watched without being told: requests and tokens of a minute, the commonest limits.
-_WATCHED = 60.0
-_ANY = 1
+# Such calls were counted by the provider; others perhaps not.
+_SURE = (Ended.SUCCESS, Ended.NEUTRAL)
 
 # What was counted before a restart: the state, when it was written, when it was read.
 _Remembered = tuple[Mapping[str, Any], float, float]
@@ -46,6 +46,8 @@ class Pool:
     __slots__ = (
         "_cooldowns",
         "_counts",
+        "_learned",
+        "_log",
         "_mark",
         "_meters",
         "_remembered",
@@ -69,6 +71,8 @@ class Pool:
         self._meters: dict[tuple[Metric, float | None], Meter] = {}
         self._cooldowns: dict[Bench, Cooldown] = {}
         self._remembered: dict[tuple[str, float], _Remembered] = {}
+        self._log = Log()
+        self._learned: Count | None = None  # of a limit that nobody told
         self._requests = Traffic()  # until the response begins
         self._tokens = Traffic()  # until the call ends
 
@@ -86,15 +90,8 @@ class Pool:
         """Count against the configured limits of this scope from now on."""
         for limit in limits:
             if limit.scope is self.scope and limit not in self._counts:
-                self._add(Count(limit, self._traffic(limit.metric)))
+                self._add(Count.of(limit, self._traffic(limit.metric)))
         self._arrange()
-
-    def watch(self) -> None:
-        """Count also what no limit is known of, so that one may be learned."""
-        for metric in Metric:
-            limit = Limit(metric, _ANY, _WATCHED, self.scope)
-            if not any(count.limit.metric is metric for count in self._counts.values()):
-                self._add(Count(limit, self._traffic(metric), source="learned", is_known=False))
 
     def take(self, call: int, tokens: int) -> None:
         """Book one request and its estimated tokens."""
@@ -116,22 +113,36 @@ class Pool:
                     self._meter(told, now).read(told, call, now, lag=now - started)
         self._arrange()
 
-    def age(self, call: int, started: float, now: float, *, sure: bool) -> None:
+    def age(self, call: int, started: float, now: float, *, ended: Ended) -> None:
         """The provider must have counted the request by now, if it counts such a call."""
         self._requests.end(call, 1)
-        for count in self._counts.values():
-            if count.by_request:
-                count.add(call, 1, started, now, sure=sure)
+        self._book(Metric.REQUESTS, call, 1, started, now, ended)
 
-    def spend(self, call: int, tokens: int, started: float, now: float) -> None:
+    def spend(self, call: int, tokens: int, started: float, now: float, *, ended: Ended) -> None:
         """The call ended and came to so many tokens."""
         self._correct(call, self._tokens.end(call, tokens), by_request=False)
-        for count in self._counts.values():
-            if not count.by_request:
-                count.add(call, tokens, started, now)
+        self._book(Metric.TOKENS, call, tokens, started, now, ended)
+        self._forget(call)
+
+    def _book(  # noqa: PLR0917 - as its callers have them
+        self, metric: Metric, call: int, cost: int, started: float, now: float, ended: Ended
+    ) -> None:
+        served = ended is Ended.SUCCESS
+        if ended in _SURE:
+            self._log.add(metric, Outcome(started, now, cost, served=True))
+        for count in self._each():
+            if ended in _SURE:
+                count.add(metric, call, cost, started, now, served=served)
+            else:
+                count.doubt(metric, cost, now)
+
+    def _forget(self, call: int) -> None:
+        for count in self._each():
+            count.forget(call)
 
     def give_back(self, call: int, *, request: bool) -> None:
         """Nothing was sent: take the tokens back, and the request unless it has begun to age."""
+        self._forget(call)
         self._correct(call, -self._tokens.cancel(call), by_request=False)
         if request:
             self._correct(call, -self._requests.cancel(call), by_request=True)
@@ -154,12 +165,12 @@ class Pool:
     @property
     def counts(self) -> tuple[Count, ...]:
         """Every count of a limit that is known or believed in."""
-        return tuple(count for count in self._counts.values() if count.is_known)
+        return tuple(count for count in self._each() if count.is_known)
 
-    def challenges(self, now: float, tokens: int) -> list[tuple[Count, Challenge]]:
-        """Return the counts that a call goes past, and what its success would teach them."""
-        found = ((count, count.challenge(now, tokens)) for count in self.counts)
-        return [(count, past) for count, past in found if past is not None]
+    def challenge(self, call: int, tokens: int, now: float) -> None:
+        """A call is about to go past what is counted, where something is full."""
+        for count in self.counts:
+            count.challenge(call, tokens, now)
 
     def named(self, readings: Iterable[Reading]) -> Count | None:
         """Return the count of the limit that a refusal names as used up."""
@@ -170,24 +181,38 @@ class Pool:
                     return count
         return None
 
-    def guess(self, now: float) -> Count | None:
-        """Take what was counted until a refusal for a limit of requests; None if that is nothing."""
-        for count in self._counts.values():
-            if not count.is_known and count.by_request and count.guess(now):
-                self._arrange()
-                return count
-        return None
+    def suspect(self, outcome: Outcome) -> bool:
+        """Find a limit that nobody told and that explains a refusal; False if it says nothing."""
+        self._learned = self._log.suspect(outcome, self.scope, self._traffic)
+        self._arrange()
+        return self._learned is not None
+
+    def _each(self) -> Iterator[Count]:
+        yield from self._counts.values()
+        if self._learned is not None:
+            yield self._learned
 
     # --- health
+
+    def note(self, outcome: Outcome) -> None:
+        """Remember a refusal, to explain later ones."""
+        self._log.refuse(outcome)
 
     def refuse(self, started: float, now: float, mark: int) -> None:
         """A call was refused or failed."""
         self.refused_at, self.is_wary, self._mark = now, True, mark
         self.refused_from = started
 
-    def has_moved(self, now: float, tokens: int) -> bool:
-        """Tell whether a window may have moved since the call was sent that was refused last."""
-        return any(self.refused_from < count.may_open(now, tokens) <= now for count in self.counts)
+    def has_answered(self, arrived: float, now: float, tokens: int) -> bool:
+        """Tell whether a call was refused or failed since `arrived`, and that is still news.
+
+        It is not if a window may have moved since it was sent.
+        """
+        if self.refused_at < arrived:
+            return False
+        return not any(
+            self.refused_from < count.may_open(now, tokens) <= now for count in self.counts
+        )
 
     def recover(self, call: int) -> bool:
         """A call succeeded; return whether that is news, being younger than the last refusal."""
@@ -227,6 +252,7 @@ class Pool:
         """Return all that outlives a restart, in plain values, with times relative to `now`."""
         return {
             "counts": [count.export(now) for count in self._counts.values()],
+            "learned": None if self._learned is None else self._learned.export(now),
             "meters": [meter.export(now) for meter in self._meters.values() if meter.is_live(now)],
             "cooldowns": [cooldown.export(now) for cooldown in self._cooldowns.values()],
             "refused": now - self.refused_at if isfinite(self.refused_at) else None,
@@ -249,16 +275,22 @@ class Pool:
             self._recall(count)
         for each in state["counts"]:
             self._restore_told(each)
+        if state["learned"] is not None and self._learned is None:
+            self._learned = self._restored(state["learned"], source="learned")
+            self._learned.restore(state["learned"], then, now)
         self._arrange()
 
     def _restore_told(self, state: Mapping[str, Any]) -> None:
         """Count on against a limit that a response had told; the settings do not know of it."""
-        told = state["source"] == "told" and state["known"] and len(self._counts) < _COUNTS
+        told = state["source"] == "told" and state["laws"] and len(self._counts) < _COUNTS
         name = (state["metric"], state["window"])
         if told and all((c.limit.metric, c.limit.window) != name for c in self._counts.values()):
-            metric = Metric(state["metric"])
-            limit = Limit(metric, int(state["limit"]), float(state["window"]), self.scope)
-            self._add(Count(limit, self._traffic(metric), source="told"))
+            self._add(self._restored(state, source="told"))
+
+    def _restored(self, state: Mapping[str, Any], *, source: str) -> Count:
+        metric = Metric(state["metric"])
+        limit = Limit(metric, int(state["amount"]), float(state["window"]), self.scope)
+        return Count.of(limit, self._traffic(metric), source=source)
 
     def _restore_meter(self, state: Mapping[str, Any], then: float) -> None:
         """Believe a reading from before, unless there is a newer one of the same counter."""
@@ -290,17 +322,16 @@ class Pool:
         """
         if not reading.limit:
             return reading
-        count = self._counted(reading) or self._told(reading)
+        count = self._counted(reading) or self._told(reading, now)
         if count is None:
             return reading
-        count.hear(call, reading, started, now, served=served)
+        count.hear(reading, started, now, served=served)
         if count.is_refuted and count.source == "told":
-            count.is_known = False
+            count.silence()
             return reading
-        kind = count.rhythm.kind
-        if kind is Kind.FIXED and served:
+        if count.kind is Kind.FIXED and served:
             return replace(reading, refills=False)
-        return reading if kind is None and served else None
+        return reading if count.kind is None and served else None
 
     def _counted(self, reading: Reading) -> Count | None:
         """Return the count of a reading's limit.
@@ -315,12 +346,15 @@ class Pool:
         found = next((count for count in same if count.limit.window == reading.window), None)
         return None if found is None or found.is_refuted else found
 
-    def _told(self, reading: Reading) -> Count | None:
+    def _told(self, reading: Reading, now: float) -> Count | None:
         """Make a count of a limit of which a response told first."""
         if reading.window is None or not reading.limit or len(self._counts) >= _COUNTS:
             return None
-        limit = Limit(reading.metric, reading.limit, reading.window, self.scope)
-        self._add(Count(limit, self._traffic(reading.metric), source="told"))
+        metric, window = reading.metric, reading.window
+        usage = self._log.usage(metric, window, now, self._traffic(metric))
+        limit = Limit(metric, reading.limit, window, self.scope)
+        self._add(Count(limit, usage, source="told"))
+        self._learned = None  # this is better
         return self._counts[limit]
 
     def _traffic(self, metric: Metric) -> Traffic:

@@ -41,5 +41,5 @@ class SlowStart:
             return now
         return now if self._own.is_known(now) or self._shared.is_known(now) else inf
 
-    def block(self, key: str, now: float, tokens: int) -> Block:
+    def block(self, key: str, now: float, tokens: int, least: int) -> Block:
         return Block(key, "slow_start", None, told=False, hard=False)

@@ -29,13 +29,18 @@ class SlidingWindow:
     Args:
         seconds: The window's length.
         keep: For so many seconds more can be asked what was in use; the present is later than that.
+
+    Attributes:
+        seconds: The window's length.
+        forgotten: When the last entry was counted that is not remembered any more; -inf if all are.
     """
 
-    __slots__ = ("_before", "_head", "_keep", "_leaves", "_part", "_total", "seconds")
+    __slots__ = ("_before", "_head", "_keep", "_leaves", "_part", "_total", "forgotten", "seconds")
 
     def __init__(self, seconds: float, *, keep: float = 0.0) -> None:
         self.seconds = seconds
         self._keep = keep
+        self.forgotten = -inf
         self._leaves: list[float] = []  # when each entry leaves the window, rising
         self._before: list[int] = []  # the sum of all entries before it
         self._total = 0
@@ -76,15 +81,32 @@ class SlidingWindow:
         first = bisect_right(leaves, moment + self.seconds, self._head)
         return self._total - self._before[first] if first < len(leaves) else 0
 
-    def falls_to(self, level: int) -> float:
+    def between(self, after: float, until: float) -> int:
+        """Return the sum of what was counted after one moment and not after the other."""
+        leaves, head = self._leaves, self._head
+        first = bisect_right(leaves, after + self.seconds, head)
+        return self._sum_before(bisect_right(leaves, until + self.seconds, head)) - (
+            self._sum_before(first)
+        )
+
+    def falls_to(self, level: float) -> float:
         """Return the time from which at most `level` is in use if nothing is added; inf for never.
 
         A level that is in no danger gives a time in the past.
         """
+        return self.crosses(level) + self.seconds
+
+    def crosses(self, level: float, until: float = inf) -> float:
+        """Return when the entry was counted after which at most `level` was counted until a moment.
+
+        -inf if all that is remembered is no more than that; inf if no such entry can be.
+        """
         if level < 0:
             return inf
-        kept = bisect_left(self._before, self._total - level, self._head)
-        return self._leaves[kept - 1] if kept > 0 else -inf
+        leaves, head = self._leaves, self._head
+        end = len(leaves) if until == inf else bisect_right(leaves, until + self.seconds, head)
+        kept = bisect_left(self._before, self._sum_before(end) - level, head, end)
+        return leaves[kept - 1] - self.seconds if kept > head else -inf
 
     def entries(self) -> Iterator[tuple[float, int]]:
         """Yield when each entry was counted, and its amount, the oldest first."""
@@ -114,10 +136,15 @@ class SlidingWindow:
         for left, amount in sorted(mine + theirs):
             self.add(int(amount), then + left - self.seconds)
 
+    def _sum_before(self, place: int) -> int:
+        return self._before[place] if place < len(self._before) else self._total
+
     def _forget(self, now: float) -> None:
         leaves, head = self._leaves, self._head
         while head < len(leaves) and leaves[head] <= now:
             head += 1
+        if head > self._head:
+            self.forgotten = leaves[head - 1] - self.seconds
         self._head = head
         if head > _SLACK or head == len(leaves):
             del leaves[:head]

@@ -138,7 +138,7 @@ class Waterfall(Generic[ReplyT]):
             self._note(verdict.outcome, reply)
             if rule.accident:
                 self._spare.append(hop)
-            elif verdict.outcome is Outcome.RATE_LIMITED and verdict.hint.delay is not None:
+            elif verdict.outcome is Outcome.RATE_LIMITED:
                 self._refused.append(hop)
             return self._reserve()
         return self._second_opinion(verdict.outcome, reply, hop[0])
@@ -198,7 +198,7 @@ class Waterfall(Generic[ReplyT]):
         return GiveUp(answer)
 
     def _ask_again(self) -> Move[ReplyT]:
-        """Ask the ledger also for those that refused: what one told may have passed meanwhile."""
+        """Ask the ledger also for those that refused: their windows may have moved meanwhile."""
         self._chances -= 1
         again = {*self._refused, *self._left}
         self._left = [hop for hop in self._hops if hop in again]

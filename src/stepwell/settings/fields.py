@@ -5,10 +5,12 @@ for values that are secret or came from the environment, does not.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import SplitResult, urlsplit
+from zoneinfo import available_timezones
 
 from annotated_types import Ge, Gt
 from pydantic import AfterValidator, BeforeValidator, InstanceOf
@@ -25,7 +27,7 @@ from stepwell.routing.history import (
     at_most,
 )
 from stepwell.secrets import Secret
-from stepwell.settings.problems import did_you_mean
+from stepwell.settings.problems import MAX_SHOWN, did_you_mean
 
 MISTAKE: Final = "stepwell"
 
@@ -49,19 +51,20 @@ def _duration(value: Any) -> float:
     try:
         return parse_duration(value)
     except ValueError as error:
-        raise mistake(general, f"{error}{_unit_hint(value)}") from None
+        raise mistake(general, f"{error}{_word_hint(value, _UNITS)}") from None
 
 
-def _unit_hint(written: Any) -> str:
-    """Return `; did you mean 'seconds'?` if a word is nearly a unit."""
+def _word_hint(written: Any, known: Collection[str]) -> str:
+    """Return `; did you mean 'seconds'?` if a word is nearly one that is known in the plural."""
     for word in re.findall(r"[A-Za-z]{3,}", written) if isinstance(written, str) else ():
-        near = did_you_mean(word, _UNITS)
-        if word.lower() not in _UNITS and "mean" in near:
+        near = did_you_mean(word, known)
+        if f"{word.lower().removesuffix('s')}s" not in known and "mean" in near:
             return near
     return ""
 
 
-_UNITS: Final = ("seconds", "minutes", "hours", "days", "requests", "tokens")
+_UNITS: Final = ("seconds", "minutes", "hours", "days")
+_LIMIT_WORDS: Final = (*_UNITS, "months", "requests", "tokens")
 
 _SIZES: Final = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 """Powers of 1024, as in nginx's and most servers' body limits; KiB, MiB and GiB mean the same."""
@@ -86,7 +89,25 @@ def _limit(value: Any) -> Limit:
     try:
         return Limit.parse(value)
     except ValueError as error:
-        raise mistake(general, f"{error}{_unit_hint(value)}") from None
+        raise mistake(general, f"{error}{_limit_hint(value)}") from None
+
+
+def _limit_hint(written: str | Mapping[str, Any]) -> str:
+    if isinstance(written, Mapping):
+        return _zone_hint(str(written.get("reset", "")))
+    counted, _, reset = written.partition(" from ")
+    return _word_hint(counted, _LIMIT_WORDS) or _zone_hint(reset)
+
+
+def _zone_hint(reset: str) -> str:
+    """Return `; did you mean 'Europe/Berlin'?` if a reset's zone is nearly that, whatever its case."""
+    zone = reset.strip().partition(" ")[2].strip()
+    known = available_timezones() if zone else set()
+    if zone in known:
+        return ""
+    zones = {name.lower(): name for name in sorted(known)}
+    near = get_close_matches(zone[:MAX_SHOWN].lower(), zones, n=1)
+    return f"; did you mean {zones[near[0]]!r}?" if near else ""
 
 
 _TOOL_IDS: Final = {"any": ANY_ID, "mistral": NINE_ALPHANUMERICS, "anthropic": WORD_CHARACTERS}

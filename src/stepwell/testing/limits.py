@@ -272,12 +272,13 @@ def _gauge(limit: SimLimit, meter: Meter, now: float) -> Gauge:
 
 def _refusal(limit: SimLimit, meter: Meter, model: str, tokens: int, now: float) -> Refusal | None:
     cost = _cost(limit, tokens)
+    too_large = cost > limit.amount
+    wait = None if too_large else meter.wait(now, cost)
+    if wait == 0:
+        return None
     # Rounded up, so that limit - used is what the headers call remaining.
     used = limit.amount - _gauge(limit, meter, now).remaining
-    if cost > limit.amount:
-        return Refusal(model, limit, used, cost, wait=None, too_large=True)
-    wait = meter.wait(now, cost)
-    return Refusal(model, limit, used, cost, wait) if wait > 0 else None
+    return Refusal(model, limit, used, cost, wait, too_large)
 
 
 def _severity(refusal: Refusal) -> float:

@@ -1,0 +1,219 @@
+"""Usage: what was counted of one metric in one window, as the provider may have counted it.
+
+Nobody sees when a provider counts a call: somewhere between its sending and its answer. So each call
+stands here twice, *early* as if counted when it was sent, and *late* as if counted when it was
+answered. What is in use by the early count and older is surely in use; what is not in use by the
+late one surely is not.
+"""
+
+from collections.abc import Mapping
+from itertools import takewhile
+from math import inf
+from typing import Any, Final
+
+from stepwell.quota.bucket import Bucket
+from stepwell.quota.limit import Metric
+from stepwell.quota.traffic import Traffic
+from stepwell.quota.window import SlidingWindow
+
+# A provider that counts a call as it comes counts it within so many seconds of its sending.
+WAY: Final = 0.05
+# Readings and refusals are as old as their calls, and what was learned is compared with the past.
+_MOST_KEPT: Final = 600.0
+
+
+class Usage:
+    """What was counted, and what is in flight.
+
+    Attributes:
+        metric: What is counted.
+        window: In seconds.
+        is_prompt: The provider was seen to count a call as it comes.
+        forgives: The provider was seen not to count calls that it refuses.
+    """
+
+    __slots__ = (
+        "_buckets",
+        "_doubtful",
+        "_early",
+        "_late",
+        "_traffic",
+        "by_request",
+        "forgives",
+        "is_prompt",
+        "metric",
+        "window",
+    )
+
+    def __init__(self, metric: Metric, window: float, traffic: Traffic) -> None:
+        self.metric = metric
+        self.window = window
+        self.by_request = metric is Metric.REQUESTS
+        self.is_prompt = False
+        self.forgives = False
+        self._traffic = traffic
+        kept = min(window, _MOST_KEPT)
+        self._early = SlidingWindow(window, keep=kept)
+        self._late = SlidingWindow(window, keep=kept)
+        self._doubtful = SlidingWindow(window, keep=kept)
+        self._buckets: dict[tuple[float, bool], Bucket] = {}
+
+    def __repr__(self) -> str:
+        return f"<Usage of {self.metric}/{self.window:g}s, {self._traffic.amount} in flight>"
+
+    # --- counting
+
+    def add(self, cost: int, sent: float, answered: float) -> None:
+        """Count what a call came to."""
+        self._early.add(cost, sent)
+        self._late.add(cost, answered)
+        for (rate, is_late), bucket in self._buckets.items():
+            bucket.add(cost, answered if is_late else sent, rate)
+
+    def doubt(self, cost: int, answered: float) -> None:
+        """Count a call that was refused or failed, unless the provider is known not to."""
+        if not self.forgives:
+            self._doubtful.add(cost, answered)
+
+    def forgive(self) -> None:
+        """A call was served for which there was no room if refused calls were counted."""
+        self.forgives = True
+        self._doubtful = SlidingWindow(self.window)
+
+    # --- questions
+
+    @property
+    def traffic(self) -> Traffic:
+        return self._traffic
+
+    @property
+    def in_flight(self) -> int:
+        return self._traffic.amount
+
+    def need(self, tokens: int) -> int:
+        """Return what a request for so many tokens takes of this."""
+        return 1 if self.by_request else tokens
+
+    def rivals(self, need: int) -> int:
+        """Return what other calls in flight take beside one that needs so much."""
+        return max(0, self._traffic.amount - need)
+
+    def counted(self, after: float, until: float = inf) -> int:
+        """Return what may have been counted, calls apart that were refused or failed."""
+        return self._late.between(after, until)
+
+    def surely(self, after: float, until: float = inf) -> int:
+        """Return what was surely counted between two moments."""
+        return self._early.between(after, until)
+
+    def maybe(self, after: float, until: float = inf) -> int:
+        """Return all that may have been counted between two moments."""
+        counted = (
+            self._early.between(after - WAY, until)
+            if self.is_prompt
+            else self._late.between(after, until)
+        )
+        return counted + self._doubtful.between(after, until)
+
+    def surely_crosses(self, level: float, until: float = inf) -> float:
+        """See `SlidingWindow.crosses`, for what was surely counted."""
+        return self._early.crosses(level, until)
+
+    def maybe_crosses(self, level: float, until: float = inf) -> float:
+        """See `SlidingWindow.crosses`, for all that may have been counted."""
+        doubtful = 0 if self.forgives else self._doubtful.between(-inf, until)
+        if not doubtful:
+            return self._late_crosses(level, until)
+        # Either enough is forgotten beside what is doubtful, or all of that is.
+        without = max(self._late_crosses(level, until), self._doubtful.crosses(0, until))
+        return min(self._late_crosses(level - doubtful, until), without)
+
+    def surely_level(self, amount: float, now: float) -> float:
+        """Return what is surely in a bucket that holds `amount` and drains it in one window."""
+        return self._bucket(amount / self.window, is_late=False).level(now, amount / self.window)
+
+    def maybe_level(self, amount: float, now: float) -> float:
+        """Return all that may be in such a bucket."""
+        rate = amount / self.window
+        return self._bucket(rate, is_late=not self.is_prompt).level(now, rate)
+
+    def surely_drains_to(self, level: float, amount: float, now: float) -> float:
+        rate = amount / self.window
+        return self._bucket(rate, is_late=False).falls_to(level, now, rate)
+
+    def maybe_drains_to(self, level: float, amount: float, now: float) -> float:
+        rate = amount / self.window
+        if self.is_prompt:
+            return self._bucket(rate, is_late=False).falls_to(level, now - WAY, rate) + WAY
+        return self._bucket(rate, is_late=True).falls_to(level, now, rate)
+
+    def surely_was(self, amount: float, sent: float, answered: float) -> float:
+        """Return what was surely in such a bucket when a call was counted."""
+        return _filled(self._early, 0.0, amount / self.window, sent).level(
+            answered, amount / self.window
+        )
+
+    def maybe_was(self, amount: float, sent: float, answered: float) -> float:
+        """Return what may have been in such a bucket when a call was counted."""
+        source = self._early if self.is_prompt else self._late
+        rate = amount / self.window
+        return _filled(source, amount, rate, answered).level(sent, rate)
+
+    # --- for others
+
+    def export(self, now: float) -> dict[str, Any]:
+        """Return what was counted, in plain values, with times relative to `now`."""
+        return {
+            "metric": self.metric,
+            "window": self.window,
+            "used": self._late.export(now),
+            "doubtful": self._doubtful.export(now),
+            "in_flight": self._traffic.amount,
+            "prompt": self.is_prompt,
+            "forgives": self.forgives,
+        }
+
+    def restore(self, state: Mapping[str, Any], then: float, now: float) -> None:
+        """Count what was exported at `then`.
+
+        Calls under way then count as if they ended now: when they were counted nobody has seen.
+        """
+        self._late.restore(state["used"], then)
+        self._late.add(int(state["in_flight"]), now)
+        self._early.restore(self._late.export(now), now)
+        self._doubtful.restore(state["doubtful"], then)
+        self.is_prompt, self.forgives = bool(state["prompt"]), bool(state["forgives"])
+        self._buckets.clear()
+
+    # --- inner
+
+    def _late_crosses(self, level: float, until: float) -> float:
+        if self.is_prompt:
+            return self._early.crosses(level, until) + WAY
+        return self._late.crosses(level, until)
+
+    def _bucket(self, rate: float, *, is_late: bool) -> Bucket:
+        found = self._buckets.get((rate, is_late))
+        if found is None:
+            if len(self._buckets) > _BUCKETS:
+                self._buckets.clear()
+            source, before = (self._late, rate * self.window) if is_late else (self._early, 0.0)
+            found = self._buckets[rate, is_late] = _filled(source, before, rate)
+        return found
+
+
+# Two bounds of the amount, each early and late, and the same after something was learned.
+_BUCKETS: Final = 8
+
+
+def _filled(counted: SlidingWindow, before: float, rate: float, until: float = inf) -> Bucket:
+    """Return a bucket with all in it that was counted until a moment.
+
+    With what is not remembered any more it held no more than `before`.
+    """
+    bucket = Bucket()
+    if before and counted.forgotten > -inf:
+        bucket.set(before, counted.forgotten)
+    for moment, cost in takewhile(lambda entry: entry[0] <= until, counted.entries()):
+        bucket.add(cost, moment, rate)
+    return bucket
