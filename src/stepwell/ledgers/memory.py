@@ -26,6 +26,7 @@ from stepwell.quota.ledger import (
     Wait,
 )
 from stepwell.quota.limit import Scope
+from stepwell.quota.period import Wall
 from stepwell.quota.pool import Pool
 from stepwell.quota.reading import Reading
 
@@ -55,11 +56,12 @@ class MemoryLedger:
     """A Ledger in this process's memory.
 
     Args:
-        clock: Only its `monotonic()` is asked.
+        clock: For all time; its `time()` only for limits of the calendar.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._wall = Wall()
         self._desks: dict[str, Desk] = {}
         self._accounts: dict[str, Pool] = {}
         self._calls = 0
@@ -82,7 +84,7 @@ class MemoryLedger:
     ) -> Reservation | Wait | Exhausted:
         """See `Ledger.reserve`; waits for nothing but, once, the records of an earlier process."""
         await self._recall()
-        now = self._clock.monotonic()
+        now = self._now()
         for target in targets:
             desk = self._desk(target)
             if desk.is_open(now, tokens):
@@ -104,7 +106,7 @@ class MemoryLedger:
     ) -> Preview:
         """See `Ledger.preview`; waits as `reserve` does."""
         await self._recall()
-        now = self._clock.monotonic()
+        now = self._now()
         desks = [self._glimpse(target) for target in targets]
         blocks = tuple(desk.block(now, tokens) for desk in desks)
         if None in blocks:
@@ -118,7 +120,7 @@ class MemoryLedger:
         held = _running(reservation)
         if held is not None:
             news = bool(readings) or not held.observed  # from now on its end can be told
-            now = self._clock.monotonic()
+            now = self._now()
             self._observe(held, readings, now)
             self._age(held, now)
             self._note(held.desk)
@@ -130,7 +132,7 @@ class MemoryLedger:
         if held is None:
             return
         held.ended = True
-        now = self._clock.monotonic()
+        now = self._now()
         if report.was_sent:
             cost = _cost(held.tokens, report)
             self._observe(held, report.readings, now, ended=report.ended)
@@ -157,7 +159,7 @@ class MemoryLedger:
     def cool_down(
         self, target: Reservable, seconds: float, *, scope: Scope = Scope.MODEL, words: str = ""
     ) -> None:
-        now = self._clock.monotonic()
+        now = self._now()
         desk = self._desk(target)
         desk.tell(self._calls, seconds, scope, words, now)
         self._note(desk, urgent=True)
@@ -166,7 +168,7 @@ class MemoryLedger:
     async def snapshot(self) -> tuple[TargetStatus, ...]:
         """See `Ledger.snapshot`; waits as `reserve` does."""
         await self._recall()
-        now = self._clock.monotonic()
+        now = self._now()
         return tuple(desk.status(now) for desk in self._desks.values())
 
     def subscribe(self, callback: Callable[[], object]) -> Callable[[], None]:
@@ -192,9 +194,9 @@ class MemoryLedger:
         keys = list(self._desks) if targets is None else targets
         desks = [self._desks[key] for key in keys if key in self._desks]
         for desk in desks:
-            yield Record(desk.account, desk.key, desk.export(self._clock.monotonic()))
+            yield Record(desk.account, desk.key, desk.export(self._now()))
         for account in {desk.account for desk in desks}:
-            state = self._accounts[account].export(self._clock.monotonic())
+            state = self._accounts[account].export(self._now())
             yield Record(account, None, state)
 
     def restore(self, records: Iterable[Record], targets: Iterable[Reservable] = ()) -> None:
@@ -204,7 +206,7 @@ class MemoryLedger:
             records: Those of targets that nobody has asked for are kept until somebody does.
             targets: They show in the snapshot from now on.
         """
-        now = self._clock.monotonic()
+        now = self._now()
         self._records |= {(record.account, record.target): (record, now) for record in records}
         for account, pool in self._accounts.items():
             self._restore(pool, account, None)
@@ -231,6 +233,11 @@ class MemoryLedger:
 
     # --- inner
 
+    def _now(self) -> float:
+        now = self._clock.monotonic()
+        self._wall.ahead = self._clock.time() - now
+        return now
+
     def _desk(self, target: Reservable) -> Desk:
         desk = self._desks.get(target.key)
         if desk is None:
@@ -243,7 +250,7 @@ class MemoryLedger:
         """Return a target's desk; for one never asked for a desk that is not kept."""
         desk = self._desks.get(target.key)
         if desk is None:
-            shared = self._accounts.get(target.account) or Pool(Scope.ACCOUNT)
+            shared = self._accounts.get(target.account) or Pool(Scope.ACCOUNT, self._wall)
             desk = Desk(target.key, target.account, shared)
             desk.adopt(target)
         return desk
@@ -251,7 +258,7 @@ class MemoryLedger:
     def _make_desk(self, target: Reservable) -> Desk:
         shared = self._accounts.get(target.account)
         if shared is None:
-            shared = self._accounts[target.account] = Pool(Scope.ACCOUNT)
+            shared = self._accounts[target.account] = Pool(Scope.ACCOUNT, self._wall)
             self._restore(shared, target.account, None)
         desk = Desk(target.key, target.account, shared)
         self._restore(desk, target.account, target.key)

@@ -11,12 +11,11 @@ from typing import Any
 from stepwell.quota.calibration import Calibration
 from stepwell.quota.choice import Standing, worst
 from stepwell.quota.cooldown import RULES
-from stepwell.quota.count import Count
 from stepwell.quota.gate import Gate
 from stepwell.quota.law import Outcome
 from stepwell.quota.ledger import Bench, Block, Ended, Report, Reservable, TargetStatus
 from stepwell.quota.limit import Metric, Scope
-from stepwell.quota.pool import Pool
+from stepwell.quota.pool import Pool, Tally
 from stepwell.quota.reading import Reading
 from stepwell.quota.slow_start import SlowStart
 
@@ -75,7 +74,7 @@ class Desk:
     def __init__(self, key: str, account: str, shared: Pool) -> None:
         self.key = key
         self.account = account
-        self.own = Pool(Scope.MODEL)
+        self.own = Pool(Scope.MODEL, shared.wall)
         self.calibration = Calibration()
         self.shared = shared
         self.target: Reservable | None = None
@@ -189,7 +188,7 @@ class Desk:
             count.silence()  # it is another limit
         return self.own.suspect(outcome)
 
-    def _blamed(self, outcome: Outcome) -> Count | None:
+    def _blamed(self, outcome: Outcome) -> Tally | None:
         """Return the limit that a refusal is about which names none.
 
         Of those that are used up by our own count it is the one that stays so longest, else the one

@@ -16,6 +16,8 @@ from stepwell.quota.law import Kind, Outcome
 from stepwell.quota.ledger import Bench, Ended, LimitStatus
 from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.quota.meter import Meter
+from stepwell.quota.period import Wall
+from stepwell.quota.period_count import PeriodCount
 from stepwell.quota.reading import Reading
 from stepwell.quota.suspicion import Log
 from stepwell.quota.traffic import Traffic
@@ -26,6 +28,8 @@ _METERS = 8
 
 # As many limits a scope, for the same reason.
 _COUNTS = 12
+Tally = Count | PeriodCount
+
 # Such calls were counted by the provider; others perhaps not.
 _SURE = (Ended.SUCCESS, Ended.NEUTRAL)
 
@@ -41,6 +45,7 @@ class Pool:
         refused_at: When a call was last refused or failed.
         refused_from: When that call was sent.
         is_wary: The last answer was such a one.
+        wall: The wall clock, for limits of the calendar.
     """
 
     __slots__ = (
@@ -58,19 +63,21 @@ class Pool:
         "refused_at",
         "refused_from",
         "scope",
+        "wall",
     )
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, wall: Wall | None = None) -> None:
         self.scope = scope
+        self.wall = wall or Wall()
         self.gates: tuple[Gate, ...] = ()
         self.refused_at = -inf
         self.refused_from = -inf
         self.is_wary = False
         self._mark = -1
-        self._counts: dict[Limit, Count] = {}
+        self._counts: dict[Limit, Tally] = {}
         self._meters: dict[tuple[Metric, float | None], Meter] = {}
         self._cooldowns: dict[Bench, Cooldown] = {}
-        self._remembered: dict[tuple[str, float], _Remembered] = {}
+        self._remembered: dict[tuple[str, float, str | None], _Remembered] = {}
         self._log = Log()
         self._learned: Count | None = None  # of a limit that nobody told
         self._requests = Traffic()  # until the response begins
@@ -90,7 +97,7 @@ class Pool:
         """Count against the configured limits of this scope from now on."""
         for limit in limits:
             if limit.scope is self.scope and limit not in self._counts:
-                self._add(Count.of(limit, self._traffic(limit.metric)))
+                self._add(self._tally(limit))
         self._arrange()
 
     def take(self, call: int, tokens: int) -> None:
@@ -163,7 +170,7 @@ class Pool:
                 yield meter.status(now)
 
     @property
-    def counts(self) -> tuple[Count, ...]:
+    def counts(self) -> tuple[Tally, ...]:
         """Every count of a limit that is known or believed in."""
         return tuple(count for count in self._each() if count.is_known)
 
@@ -172,7 +179,7 @@ class Pool:
         for count in self.counts:
             count.challenge(call, tokens, now)
 
-    def named(self, readings: Iterable[Reading]) -> Count | None:
+    def named(self, readings: Iterable[Reading]) -> Tally | None:
         """Return the count of the limit that a refusal names as used up."""
         for reading in readings:
             if reading.scope is self.scope and reading.remaining == 0:
@@ -187,7 +194,7 @@ class Pool:
         self._arrange()
         return self._learned is not None
 
-    def _each(self) -> Iterator[Count]:
+    def _each(self) -> Iterator[Tally]:
         yield from self._counts.values()
         if self._learned is not None:
             yield self._learned
@@ -270,7 +277,8 @@ class Pool:
             self.refused_at, self.is_wary = then - state["refused"], state["wary"]
             self.refused_from = then - state["refused_from"]
         for each in state["counts"]:
-            self._remembered[each["metric"], each["window"]] = each, then, now
+            name = each["metric"], each["window"], each.get("calendar")
+            self._remembered[name] = each, then, now
         for count in self._counts.values():
             self._recall(count)
         for each in state["counts"]:
@@ -282,7 +290,7 @@ class Pool:
 
     def _restore_told(self, state: Mapping[str, Any]) -> None:
         """Count on against a limit that a response had told; the settings do not know of it."""
-        told = state["source"] == "told" and state["laws"] and len(self._counts) < _COUNTS
+        told = state["source"] == "told" and state.get("laws") and len(self._counts) < _COUNTS
         name = (state["metric"], state["window"])
         if told and all((c.limit.metric, c.limit.window) != name for c in self._counts.values()):
             self._add(self._restored(state, source="told"))
@@ -300,15 +308,23 @@ class Pool:
             meter = Meter.restored(state, self.scope, self._traffic(metric), then)
             self._meters[name] = meter
 
-    def _recall(self, count: Count) -> None:
+    def _recall(self, count: Tally) -> None:
         # The limit's amount may have been configured anew; what was used is still used.
-        found = self._remembered.get((count.limit.metric, count.limit.window))
+        limit = count.limit
+        calendar = None if limit.calendar is None else str(limit.calendar)
+        found = self._remembered.get((limit.metric, limit.window, calendar))
         if found is not None:
             count.restore(*found)
 
     # --- inner
 
-    def _add(self, count: Count) -> None:
+    def _tally(self, limit: Limit) -> Tally:
+        traffic = self._traffic(limit.metric)
+        if limit.calendar is not None:
+            return PeriodCount.of(limit, traffic, self.wall)
+        return Count.of(limit, traffic)
+
+    def _add(self, count: Tally) -> None:
         self._counts[count.limit] = count
         self._recall(count)
 
@@ -333,7 +349,7 @@ class Pool:
             return replace(reading, refills=False)
         return reading if count.kind is None and served else None
 
-    def _counted(self, reading: Reading) -> Count | None:
+    def _counted(self, reading: Reading) -> Tally | None:
         """Return the count of a reading's limit.
 
         A configured limit of the same amount is meant, whatever its window: a dialect may only
@@ -353,9 +369,10 @@ class Pool:
         metric, window = reading.metric, reading.window
         usage = self._log.usage(metric, window, now, self._traffic(metric))
         limit = Limit(metric, reading.limit, window, self.scope)
-        self._add(Count(limit, usage, source="told"))
+        count = Count(limit, usage, source="told")
+        self._add(count)
         self._learned = None  # this is better
-        return self._counts[limit]
+        return count
 
     def _traffic(self, metric: Metric) -> Traffic:
         return self._requests if metric is Metric.REQUESTS else self._tokens
