@@ -20,7 +20,7 @@ PACIFIC = ZoneInfo("America/Los_Angeles")
 
 
 def at(*moment: int, zone: ZoneInfo | None = None) -> FakeClock:
-    return FakeClock(time=datetime(*moment, tzinfo=zone or UTC).timestamp())  # type: ignore[misc]
+    return FakeClock(time=datetime(*moment, tzinfo=zone or UTC).timestamp())  # type: ignore[misc, arg-type]
 
 
 class Site:

@@ -19,6 +19,7 @@ Of some calls nobody can say whether they were counted: those that were refused 
 count until the first success that shows otherwise.
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
@@ -49,8 +50,10 @@ _PROVEN: Final = (16, 64)  # windows
 _LONGEST_TRUST: Final = 3600.0
 # A refusal after fewer calls may have any reason.
 _FEWEST: Final = 3
-# So many readings in a row that no law explains are no accident: the window is another one.
-_MISFITS: Final = 3
+# So many readings are compared to find a window.
+_COMPARED: Final = 6
+# Of such windows a reading shows the length as well.
+_MEASURED: Final = (Kind.SLIDING, Kind.BUCKET)
 
 
 class Count:
@@ -59,6 +62,8 @@ class Count:
     Attributes:
         limit: As it was configured, told or first learned.
         usage: What was counted.
+        gauges: The last readings of it.
+        is_misread: The last one fits no law: its window may be another one.
         is_configured: The settings name it.
         source: Who says what it is now: `configured`, `told` or `learned`.
         laws: Those that may be true, the likeliest first. Without any nothing is limited.
@@ -69,9 +74,10 @@ class Count:
         "_confirmed",
         "_confirmed_at",
         "_least",
-        "_misfits",
         "_trust",
+        "gauges",
         "is_configured",
+        "is_misread",
         "laws",
         "limit",
         "source",
@@ -93,7 +99,8 @@ class Count:
         self._challengers: set[int] = set()
         self._confirmed = self._confirmed_at = -inf  # until then forecasts are believed; since
         self._trust = _FIRST_TRUST
-        self._misfits = 0
+        self.gauges: deque[Gauge] = deque(maxlen=_COMPARED)
+        self.is_misread = False
         self.laws: tuple[Law, ...] = ()
         self._least = 0
         self._believe(laws_of(usage, limit.amount, limit.amount) if laws is None else laws)
@@ -233,20 +240,18 @@ class Count:
         self.hear_limit(reading.limit)
         if not served:
             return  # its delay says more
-        gauge = Gauge(sent, now, max(0, reading.limit - reading.remaining), reading.reset)
+        used = max(0, reading.limit - reading.remaining)
+        # Who writes units, as those do whose counters refill, writes milliseconds.
+        gauge = Gauge(sent, now, used, reading.reset, is_exact=reading.refills)
         self._make_up(gauge)
-        shown = tuple(law for law in (law.shown(gauge) for law in self.laws) if law is not None)
-        self._misfits = 0 if shown else self._misfits + 1
-        if shown:
-            self._believe(shown)
-            if self.kind is not None:
-                self._trust = max(self._trust, _PROVEN[0])
-                self._confirmed = max(self._confirmed, now + self.limit.window)
-
-    @property
-    def is_refuted(self) -> bool:
-        """Tell whether readings do not fit such a window at all: its length is another one."""
-        return self._misfits >= _MISFITS
+        self.gauges.append(gauge)
+        fitting = shown(self.laws, gauge)
+        self.is_misread = not fitting
+        if fitting:
+            self._believe(fitting)
+        if fitting and self.kind in _MEASURED:
+            self._trust = max(self._trust, _PROVEN[0])
+            self._confirmed = max(self._confirmed, now + self.limit.window)
 
     def is_near(self, outcome: Outcome) -> bool:
         """Tell whether so much is used that a refusal may be this limit's, if it is a smaller one."""
@@ -337,6 +342,12 @@ class Count:
         missing = gauge.used - usage.in_flight - usage.surely(gauge.sent - usage.window)
         if missing > 0:
             usage.add(missing, gauge.answered, gauge.answered)
+
+
+def shown(laws: Iterable[Law], gauge: Gauge) -> tuple[Law, ...]:
+    """Return what a reading leaves of laws."""
+    found = (law.shown(gauge) for law in laws)
+    return tuple(law for law in found if law is not None)
 
 
 def after(laws: Iterable[Law], outcome: Outcome) -> tuple[Law, ...]:

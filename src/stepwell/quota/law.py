@@ -75,16 +75,26 @@ class Gauge:
         answered: When the answer came.
         used: What was in use then.
         reset: Seconds from the answer until nothing is; None if not told.
+        is_exact: It is told to the millisecond, even if it is whole by chance.
     """
 
     sent: float
     answered: float
     used: int
     reset: float | None
+    is_exact: bool = False
+
+    @property
+    def whole_again(self) -> tuple[float, float]:
+        """Between which moments nothing is in use any more."""
+        assert self.reset is not None
+        return _between(self.sent, self.answered, self.reset, is_exact=self.is_exact)
 
 
-def _between(sent: float, answered: float, seconds: float) -> tuple[float, float]:
-    rounded = _WHOLE if seconds == int(seconds) else _ROUNDED
+def _between(
+    sent: float, answered: float, seconds: float, *, is_exact: bool = False
+) -> tuple[float, float]:
+    rounded = _WHOLE if seconds == int(seconds) and not is_exact else _ROUNDED
     return sent + seconds - rounded, answered + seconds
 
 
@@ -182,7 +192,7 @@ class Sliding(Law):
         if self._overfull(used, gauge):
             return None
         if gauge.reset is not None and gauge.used:  # the call itself is the last to leave
-            low, high = _between(gauge.sent, gauge.answered, gauge.reset)
+            low, high = gauge.whole_again
             if not low - WAY <= gauge.sent + self.usage.window <= high + WAY:
                 return None
         return self
@@ -197,7 +207,8 @@ class Sliding(Law):
         if law is None or outcome.told is None:
             return law
         low, high = outcome.told
-        soonest = self.usage.surely_crosses(law.most - need, outcome.sent)
+        uncounted = self.usage.was_in_flight(outcome.before)
+        soonest = self.usage.surely_crosses(law.most - need + uncounted, outcome.before)
         latest = self.usage.maybe_crosses(law.least - need - rivals, outcome.answered)
         window = self.usage.window
         return law if soonest + window <= high + WAY and latest + window >= low - WAY else None
@@ -241,7 +252,7 @@ class Fixed(Law):
     def shown(self, gauge: Gauge) -> Self | None:
         if gauge.reset is None or not gauge.used:
             return self
-        low, high = _between(gauge.sent, gauge.answered, gauge.reset)
+        low, high = gauge.whole_again
         if low > gauge.answered + self.usage.window:
             return None
         return self._edged(self.phases.within(low, high))
@@ -302,7 +313,7 @@ class Bucket(Law):
             return None
         if gauge.reset is not None and gauge.used:
             unit = self.usage.window / self.least
-            low, high = _between(gauge.sent, gauge.answered, gauge.reset)
+            low, high = gauge.whole_again
             whole = gauge.sent + gauge.used * unit
             if not low - unit <= whole <= high + unit:
                 return None
@@ -325,7 +336,8 @@ class Bucket(Law):
         if law is None or outcome.told is None:
             return law
         low, high = outcome.told
-        least_left = self.usage.surely_was(law.most, outcome.sent, outcome.answered)
+        uncounted = self.usage.was_in_flight(outcome.before)
+        least_left = self.usage.surely_was(law.most, outcome.before, outcome.answered) - uncounted
         most_left = self.usage.maybe_was(law.least, outcome.sent, outcome.answered) + rivals
         soonest = outcome.answered + self._drains(least_left + need - law.most, law.most)
         latest = outcome.sent + self._drains(most_left + need - law.least, law.least)

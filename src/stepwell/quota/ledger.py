@@ -3,10 +3,11 @@
 `reserve` is the only question that may wait for a round trip; what happened is reported by calls
 that never await, so that no cancellation can come between an answer and its settling.
 
-Every block is *hard* (told cooldowns, readings until their reset, concurrency, out of service) or
-*soft* (counts against limits, guessed cooldowns, slow start). Soft blocks order the choice and
-never refuse. The rule of evidence: a request fails only when every target asked for is hard-blocked
-or has refused or failed a call, anyone's, after the request arrived.
+Every block is *hard* (told cooldowns, readings until their reset, concurrency, out of service, counts
+that the provider's answers have confirmed) or *soft* (other counts, guessed cooldowns, slow start).
+Soft blocks order the choice and never refuse. The rule of evidence: a request fails only when every
+target asked for is hard-blocked or has refused or failed a call, anyone's, after the request
+arrived.
 """
 
 from collections.abc import Callable, Sequence
@@ -187,7 +188,7 @@ class LimitStatus:
         remaining: How many are left, from 0 to `limit`.
         reset: Monotonic time from which the limit is whole again; None while it depends on calls.
         scope: What shares it.
-        source: `configured` or `told`.
+        source: `configured`, `told` or `learned`.
     """
 
     metric: str

@@ -19,7 +19,7 @@ Nor may a reading that only lowers bring an empty counter's reset forward.
 
 from collections.abc import Mapping
 from math import floor, inf
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from stepwell.quota.ledger import Block, LimitStatus
 from stepwell.quota.limit import Metric, Scope
@@ -36,8 +36,22 @@ _MOST_LAG = 1.0
 _EPSILON = 1e-6
 
 
+class Counted(Protocol):
+    """Our own count of the same limit."""
+
+    def may_open(self, now: float, tokens: int) -> float:
+        """Return since when, or from when, the provider may have room."""
+        ...
+
+
 class Meter:
-    """The room at one counter, by its last believed reading."""
+    """The room at one counter, by its last believed reading.
+
+    Attributes:
+        by_request: It counts requests, not tokens.
+        count: Our own count of the same limit, if there is one: it knows how the window may move.
+        expires: When the reading ends.
+    """
 
     __slots__ = (
         "_debits",
@@ -49,6 +63,7 @@ class Meter:
         "_remaining",
         "_traffic",
         "by_request",
+        "count",
         "expires",
     )
 
@@ -63,6 +78,7 @@ class Meter:
         self._pace = 0.0  # units that come back in a second
         self.expires = -inf
         self._lag = 0.0
+        self.count: Counted | None = None
 
     def __repr__(self) -> str:
         reading = self._reading
@@ -118,12 +134,16 @@ class Meter:
     def block(self, key: str, now: float, tokens: int, least: int) -> Block:
         # A limit below the estimate never fits, and for ever is too long to trust an estimate.
         limit = self._reading.limit
-        told = self._reading.reset is not None
+        told = self._reading.reset is not None and not self._may_be_over(now, least)
         fits = self.by_request or limit is None or limit >= tokens
         fits = fits and self.opens(now, least) > now
         opens = self.opens(now, tokens)
         is_ending = told and opens - self._lag <= now
         return Block(key, "reading", opens, told=told, hard=told and fits, is_ending=is_ending)
+
+    def _may_be_over(self, now: float, tokens: int) -> bool:
+        """Tell whether, as its window may move, something may have come back since the reading."""
+        return self.count is not None and self._read_at < self.count.may_open(now, tokens) <= now
 
     def status(self, now: float) -> LimitStatus:
         reading, room = self._reading, self.room(now)

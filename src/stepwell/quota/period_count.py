@@ -33,7 +33,7 @@ class PeriodCount:
     """
 
     is_configured: Final = True
-    is_refuted: Final = False
+    is_misread: Final = False
     kind: Final = Kind.FIXED
 
     __slots__ = (

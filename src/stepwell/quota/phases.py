@@ -41,7 +41,7 @@ class Phases:
 
     def within(self, low: float, high: float) -> "Phases":
         """Return those that have an edge between two moments."""
-        if high - low >= self.window:
+        if high - low + 2 * _EPSILON >= self.window:
             return self
         cut = tuple(self._cut(low, high))
         return Phases(
@@ -80,11 +80,11 @@ class Phases:
     # --- inner
 
     def _cut(self, low: float, high: float) -> Iterator[Arc]:
-        start = low % self.window
-        end = start + max(0.0, high - low)
-        yield start, min(end, self.window)
+        start = (low - _EPSILON) % self.window
+        end = start + max(0.0, high - low) + 2 * _EPSILON
         if end > self.window:
             yield 0.0, end - self.window
+        yield start, min(end, self.window)
 
     def _ahead(self, arc: Arc, moment: float) -> float:
         phase = moment % self.window
@@ -101,4 +101,4 @@ class Phases:
         phase = moment % self.window
         if arc[0] - _EPSILON <= phase <= arc[1] + _EPSILON:
             return self.window
-        return (arc[1] - phase) % self.window
+        return (arc[1] - phase) % self.window or self.window

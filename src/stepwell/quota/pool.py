@@ -33,6 +33,10 @@ Tally = Count | PeriodCount
 # Such calls were counted by the provider; others perhaps not.
 _SURE = (Ended.SUCCESS, Ended.NEUTRAL)
 
+# So many readings are needed to look for a window, and so often it is tried: some fit none.
+_GAUGES = 3
+_TRIES = 8
+
 # What was counted before a restart: the state, when it was written, when it was read.
 _Remembered = tuple[Mapping[str, Any], float, float]
 
@@ -58,6 +62,8 @@ class Pool:
         "_remembered",
         "_requests",
         "_tokens",
+        "_tries",
+        "_windows",
         "gates",
         "is_wary",
         "refused_at",
@@ -78,6 +84,10 @@ class Pool:
         self._meters: dict[tuple[Metric, float | None], Meter] = {}
         self._cooldowns: dict[Bench, Cooldown] = {}
         self._remembered: dict[tuple[str, float, str | None], _Remembered] = {}
+        # By what counters are called: the window that their readings fit, and how often one was
+        # looked for.
+        self._windows: dict[tuple[Metric, float | None], float] = {}
+        self._tries: dict[tuple[Metric, float | None], int] = {}
         self._log = Log()
         self._learned: Count | None = None  # of a limit that nobody told
         self._requests = Traffic()  # until the response begins
@@ -117,7 +127,9 @@ class Pool:
                 if told is None:
                     self._meters.pop((reading.metric, reading.window), None)
                 else:
-                    self._meter(told, now).read(told, call, now, lag=now - started)
+                    meter = self._meter(told, now)
+                    meter.read(told, call, now, lag=now - started)
+                    meter.count = self._counted(told)
         self._arrange()
 
     def age(self, call: int, started: float, now: float, *, ended: Ended) -> None:
@@ -342,12 +354,26 @@ class Pool:
         if count is None:
             return reading
         count.hear(reading, started, now, served=served)
-        if count.is_refuted and count.source == "told":
-            count.silence()
-            return reading
+        if count.is_misread and isinstance(count, Count) and not count.is_configured:
+            count = self._measured(reading, count)
         if count.kind is Kind.FIXED and served:
             return replace(reading, refills=False)
         return reading if count.kind is None and served else None
+
+    def _measured(self, reading: Reading, count: Count) -> Count:
+        """Return the count of a told limit with the window that its readings fit; itself if none."""
+        name = reading.metric, reading.window
+        tries = self._tries.get(name, 0)
+        if len(count.gauges) < _GAUGES or tries == _TRIES:
+            return count
+        self._tries[name] = tries + 1
+        found = self._log.measure(count.limit, count.gauges, self._traffic)
+        if found is None:
+            return count
+        count.silence()
+        self._windows[name] = found.limit.window
+        self._add(found)
+        return found
 
     def _counted(self, reading: Reading) -> Tally | None:
         """Return the count of a reading's limit.
@@ -359,15 +385,15 @@ class Pool:
         for count in same:
             if count.is_configured and count.limit.amount == reading.limit:
                 return count
-        found = next((count for count in same if count.limit.window == reading.window), None)
-        return None if found is None or found.is_refuted else found
+        window = self._windows.get((reading.metric, reading.window), reading.window)
+        return next((count for count in same if count.limit.window == window), None)
 
     def _told(self, reading: Reading, now: float) -> Count | None:
         """Make a count of a limit of which a response told first."""
         if reading.window is None or not reading.limit or len(self._counts) >= _COUNTS:
             return None
         metric, window = reading.metric, reading.window
-        usage = self._log.usage(metric, window, now, self._traffic(metric))
+        usage = self._log.usage(metric, window, self._traffic(metric), now - window, now)
         limit = Limit(metric, reading.limit, window, self.scope)
         count = Count(limit, usage, source="told")
         self._add(count)

@@ -1,6 +1,6 @@
 """SlowStart: how many calls a stranger is sent at once. Soft.
 
-A target of which nothing is known, neither by settings nor by a living reading, admits two calls in
+A target of which nothing is known, neither a limit nor a living reading, admits two calls in
 flight, and each success one more, so that a burst does not fall on one that turns out to be small.
 A refusal about rates begins anew with two: its window is used up, and when the next one opens, all
 who wait would come at once; doubling back takes a few round trips. (Halving, as TCP does, suits a

@@ -5,15 +5,19 @@ window? Each that is common is tried: by it the refused call was the first too m
 outcomes before are held against that, the newest first, until one does not fit. The limit that
 explains the most is believed; among equals the commonest. If that is a mistake, the next refusal
 that it does not explain begins anew, and knows more.
+
+Readings often tell a limit and not its window, so that a dialect can only presume one. Where they do
+not fit it, the window that they do fit is found in the same way (`measure`).
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
-from stepwell.quota.count import Count, after, suspects
-from stepwell.quota.law import Law, Outcome
+from stepwell.quota.count import Count, after, shown, suspects
+from stepwell.quota.law import Gauge, Law, Outcome, laws_of
 from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.quota.traffic import Traffic
 from stepwell.quota.usage import Usage
@@ -55,38 +59,54 @@ class Log:
         best, most = None, 0
         for window in _WINDOWS:
             for metric in Metric:
-                usage = self.usage(metric, window, outcome.sent, traffic(metric))
-                laws, explained = self._explained(usage, outcome)
+                past = list(islice(reversed(self._outcomes[metric]), _COMPARED))
+                since = past[-1].sent if past else outcome.sent
+                usage = self.usage(metric, window, traffic(metric), since, outcome.sent)
+                laws, explained = _explained(suspects(usage, outcome), past)
                 if explained > most:
                     limit = Limit(metric, max(1, laws[0].least), window, scope)
                     best, most = Count(limit, usage, source="learned", laws=laws), explained
         return best
 
-    def usage(self, metric: Metric, window: float, now: float, traffic: Traffic) -> Usage:
-        """Return what was counted of a metric in the last window, as far as it is remembered."""
-        usage = Usage(metric, window, traffic)
+    def measure(
+        self, limit: Limit, gauges: Sequence[Gauge], traffic: Callable[[Metric], Traffic]
+    ) -> Count | None:
+        """Return the limit with the window that readings of it show; None if none fits them all.
+
+        Args:
+            limit: Its amount is told; its window was only presumed.
+            gauges: What was told of it, the oldest first.
+            traffic: What is in flight.
+        """
+        for window in _WINDOWS:
+            usage = self.usage(
+                limit.metric, window, traffic(limit.metric), gauges[0].sent, gauges[-1].answered
+            )
+            laws: Sequence[Law] = laws_of(usage, limit.amount, limit.amount)
+            for gauge in reversed(gauges):
+                laws = shown(laws, gauge)
+            if laws:
+                return Count(replace(limit, window=window), usage, source="told", laws=laws)
+        return None
+
+    def usage(
+        self, metric: Metric, window: float, traffic: Traffic, since: float, now: float
+    ) -> Usage:
+        """Return what was counted of a metric, to be asked about any moment since then."""
+        usage = Usage(metric, window, traffic, kept=now - since + window)
         for past in self._outcomes[metric]:
-            if past.served and past.answered > now - 2 * window:
+            if past.served and past.answered > since - window:
                 usage.add(usage.need(past.need), past.sent, past.answered)
         return usage
 
-    def _explained(self, usage: Usage, outcome: Outcome) -> tuple[Sequence[Law], int]:
-        """Return the laws of a window that explain a refusal, and how many outcomes they do.
 
-        What is older than the window does not speak against it.
-        """
-        laws: Sequence[Law] = suspects(usage, outcome)
-        if not laws:
-            return (), 0
-        for explained, past in enumerate(self._newest(usage, outcome.sent - usage.window), 1):
-            left = after(laws, past)
-            if not left:
-                return laws, explained
-            laws = left
-        return laws, _COMPARED + 1
-
-    def _newest(self, usage: Usage, since: float) -> Iterator[Outcome]:
-        for past in islice(reversed(self._outcomes[usage.metric]), _COMPARED):
-            if past.sent < since:
-                return
-            yield past
+def _explained(laws: Sequence[Law], past: Sequence[Outcome]) -> tuple[Sequence[Law], int]:
+    """Return what outcomes leave of laws, and how many of them fit, beginning with the first."""
+    if not laws:
+        return (), 0
+    for explained, outcome in enumerate(past, 1):
+        left = after(laws, outcome)
+        if not left:
+            return laws, explained
+        laws = left
+    return laws, len(past) + 1

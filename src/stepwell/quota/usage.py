@@ -7,7 +7,6 @@ late one surely is not.
 """
 
 from collections.abc import Mapping
-from itertools import takewhile
 from math import inf
 from typing import Any, Final
 
@@ -45,15 +44,17 @@ class Usage:
         "window",
     )
 
-    def __init__(self, metric: Metric, window: float, traffic: Traffic) -> None:
+    def __init__(
+        self, metric: Metric, window: float, traffic: Traffic, *, kept: float = 0.0
+    ) -> None:
         self.metric = metric
         self.window = window
         self.by_request = metric is Metric.REQUESTS
         self.is_prompt = False
         self.forgives = False
         self._traffic = traffic
-        kept = min(window, _MOST_KEPT)
-        self._early = SlidingWindow(window, keep=kept)
+        kept = max(kept, min(window, _MOST_KEPT))
+        self._early = SlidingWindow(window, keep=kept, early=True)
         self._late = SlidingWindow(window, keep=kept)
         self._doubtful = SlidingWindow(window, keep=kept)
         self._buckets: dict[tuple[float, bool], Bucket] = {}
@@ -67,8 +68,12 @@ class Usage:
         """Count what a call came to."""
         self._early.add(cost, sent)
         self._late.add(cost, answered)
-        for (rate, is_late), bucket in self._buckets.items():
-            bucket.add(cost, answered if is_late else sent, rate)
+        for (rate, is_late), bucket in tuple(self._buckets.items()):
+            moment = answered if is_late else sent
+            if moment < bucket.changed:  # calls overtake each other: it must be filled in order
+                del self._buckets[rate, is_late]
+            else:
+                bucket.add(cost, moment, rate)
 
     def doubt(self, cost: int, answered: float) -> None:
         """Count a call that was refused or failed, unless the provider is known not to."""
@@ -106,6 +111,10 @@ class Usage:
         """Return what was surely counted between two moments."""
         return self._early.between(after, until)
 
+    def was_in_flight(self, moment: float) -> int:
+        """Return what was under way at a moment, of what has been answered since."""
+        return max(0, self.counted(moment) - self.surely(moment))
+
     def maybe(self, after: float, until: float = inf) -> int:
         """Return all that may have been counted between two moments."""
         counted = (
@@ -130,12 +139,18 @@ class Usage:
 
     def surely_level(self, amount: float, now: float) -> float:
         """Return what is surely in a bucket that holds `amount` and drains it in one window."""
-        return self._bucket(amount / self.window, is_late=False).level(now, amount / self.window)
+        rate = amount / self.window
+        bucket = self._bucket(rate, is_late=False)
+        return (
+            bucket.level(now, rate) if bucket.changed <= now else self.surely_was(amount, now, now)
+        )
 
     def maybe_level(self, amount: float, now: float) -> float:
         """Return all that may be in such a bucket."""
         rate = amount / self.window
-        return self._bucket(rate, is_late=not self.is_prompt).level(now, rate)
+        if self.is_prompt:
+            return self._bucket(rate, is_late=False).level(now - WAY, rate)
+        return self._bucket(rate, is_late=True).level(now, rate)
 
     def surely_drains_to(self, level: float, amount: float, now: float) -> float:
         rate = amount / self.window
@@ -148,16 +163,16 @@ class Usage:
         return self._bucket(rate, is_late=True).falls_to(level, now, rate)
 
     def surely_was(self, amount: float, sent: float, answered: float) -> float:
-        """Return what was surely in such a bucket when a call was counted."""
-        return _filled(self._early, 0.0, amount / self.window, sent).level(
-            answered, amount / self.window
-        )
+        """Return what surely was in such a bucket at an answer, of what was sent until a moment."""
+        rate = amount / self.window
+        return _filled(self._early, 0.0, rate, sent).level(answered, rate)
 
     def maybe_was(self, amount: float, sent: float, answered: float) -> float:
-        """Return what may have been in such a bucket when a call was counted."""
-        source = self._early if self.is_prompt else self._late
+        """Return all that may have been in such a bucket when a call was counted."""
+        source, moment = (self._early, sent - WAY) if self.is_prompt else (self._late, sent)
         rate = amount / self.window
-        return _filled(source, amount, rate, answered).level(sent, rate)
+        before = _filled(source, amount, rate, moment).level(moment, rate)
+        return before + source.between(moment, answered)
 
     # --- for others
 
@@ -214,6 +229,6 @@ def _filled(counted: SlidingWindow, before: float, rate: float, until: float = i
     bucket = Bucket()
     if before and counted.forgotten > -inf:
         bucket.set(before, counted.forgotten)
-    for moment, cost in takewhile(lambda entry: entry[0] <= until, counted.entries()):
+    for moment, cost in counted.entries(until):
         bucket.add(cost, moment, rate)
     return bucket

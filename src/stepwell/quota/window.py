@@ -6,7 +6,8 @@ the next one is added.
 
 Up to 1,000 entries stand with their exact times. Beyond, those of one 256th of the window become
 one entry, which keeps the *later* time: the sum then errs to the safe side, and by at most 0.4 %
-of the window. So at most 1,257 entries live at once, however many were counted.
+of the window. So at most 1,257 entries live at once, however many were counted. Where the safe side
+is the other one, it keeps the *earlier* time.
 """
 
 from bisect import bisect_left, bisect_right
@@ -24,22 +25,34 @@ _WRITTEN = 64
 
 
 class SlidingWindow:
-    """A sum over the last `seconds`; what is older than the last entry counts as if it were that.
+    """A sum over the last `seconds`.
 
     Args:
         seconds: The window's length.
         keep: For so many seconds more can be asked what was in use; the present is later than that.
+        early: Entries that become one keep the earlier time.
 
     Attributes:
         seconds: The window's length.
         forgotten: When the last entry was counted that is not remembered any more; -inf if all are.
     """
 
-    __slots__ = ("_before", "_head", "_keep", "_leaves", "_part", "_total", "forgotten", "seconds")
+    __slots__ = (
+        "_before",
+        "_early",
+        "_head",
+        "_keep",
+        "_leaves",
+        "_part",
+        "_total",
+        "forgotten",
+        "seconds",
+    )
 
-    def __init__(self, seconds: float, *, keep: float = 0.0) -> None:
+    def __init__(self, seconds: float, *, keep: float = 0.0, early: bool = False) -> None:
         self.seconds = seconds
         self._keep = keep
+        self._early = early
         self.forgotten = -inf
         self._leaves: list[float] = []  # when each entry leaves the window, rising
         self._before: list[int] = []  # the sum of all entries before it
@@ -54,16 +67,16 @@ class SlidingWindow:
         """Count `amount`, ageing from `now`."""
         if amount <= 0:
             return
-        if self._leaves:
-            now = max(now, self._leaves[-1] - self.seconds)
+        if self._leaves and now + self.seconds < self._leaves[-1]:
+            self._insert(amount, now + self.seconds)
+            return
         self._forget(now - self._keep)
         part = int(now * _PARTS / self.seconds)
-        crowded = len(self._leaves) - self._head >= _EXACT
-        if crowded and part == self._part:
-            self._leaves[-1] = now + self.seconds
-        else:
+        if not self._is_crowded or part != self._part:
             self._leaves.append(now + self.seconds)
             self._before.append(self._total)
+        elif not self._early:
+            self._leaves[-1] = now + self.seconds
         self._part = part
         self._total += amount
 
@@ -83,11 +96,7 @@ class SlidingWindow:
 
     def between(self, after: float, until: float) -> int:
         """Return the sum of what was counted after one moment and not after the other."""
-        leaves, head = self._leaves, self._head
-        first = bisect_right(leaves, after + self.seconds, head)
-        return self._sum_before(bisect_right(leaves, until + self.seconds, head)) - (
-            self._sum_before(first)
-        )
+        return self._sum_before(self._end(until)) - self._sum_before(self._end(after))
 
     def falls_to(self, level: float) -> float:
         """Return the time from which at most `level` is in use if nothing is added; inf for never.
@@ -103,17 +112,15 @@ class SlidingWindow:
         """
         if level < 0:
             return inf
-        leaves, head = self._leaves, self._head
-        end = len(leaves) if until == inf else bisect_right(leaves, until + self.seconds, head)
+        head, end = self._head, self._end(until)
         kept = bisect_left(self._before, self._sum_before(end) - level, head, end)
-        return leaves[kept - 1] - self.seconds if kept > head else -inf
+        return self._leaves[kept - 1] - self.seconds if kept > head else -inf
 
-    def entries(self) -> Iterator[tuple[float, int]]:
-        """Yield when each entry was counted, and its amount, the oldest first."""
-        leaves, before = self._leaves, self._before
-        for place in range(self._head, len(leaves)):
-            end = before[place + 1] if place + 1 < len(before) else self._total
-            yield leaves[place] - self.seconds, end - before[place]
+    def entries(self, until: float = inf) -> Iterator[tuple[float, int]]:
+        """Yield when each entry was counted, and its amount, the oldest first, until a moment."""
+        for place in range(self._head, self._end(until)):
+            amount = self._sum_before(place + 1) - self._before[place]
+            yield self._leaves[place] - self.seconds, amount
 
     def export(self, now: float) -> list[list[float]]:
         """Return what is in use, as pairs of seconds until it leaves and amount."""
@@ -135,6 +142,27 @@ class SlidingWindow:
         self._leaves, self._before, self._head, self._total = [], [], 0, 0
         for left, amount in sorted(mine + theirs):
             self.add(int(amount), then + left - self.seconds)
+
+    def _end(self, until: float) -> int:
+        """Return the place behind the last entry that was counted until a moment."""
+        return bisect_right(self._leaves, until + self.seconds, self._head)
+
+    @property
+    def _is_crowded(self) -> bool:
+        return len(self._leaves) - self._head >= _EXACT
+
+    def _insert(self, amount: int, leaves: float) -> None:
+        """Count what is older than the last entry; in a crowd as part of the one beside it."""
+        place = bisect_right(self._leaves, leaves, self._head)
+        after = place + 1  # the first entry with one more before it
+        if not self._is_crowded:
+            self._leaves.insert(place, leaves)
+            self._before.insert(place, self._before[place])
+        elif self._early:
+            after = place
+        for later in range(after, len(self._before)):
+            self._before[later] += amount
+        self._total += amount
 
     def _sum_before(self, place: int) -> int:
         return self._before[place] if place < len(self._before) else self._total
