@@ -1,0 +1,110 @@
+"""The benchmark's hours in a shorter form: what the product promises holds in each of them."""
+
+import importlib.util
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+HARVESTING = Path(__file__).parents[2] / "benchmarks" / "harvesting" / "__init__.py"
+MINUTES = 12.0
+
+
+def _imported() -> ModuleType:
+    """Import the benchmark's package, which is not installed, by its path."""
+    spec = importlib.util.spec_from_file_location("harvesting", HARVESTING)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where its own modules find each other
+    spec.loader.exec_module(module)
+    return module
+
+
+harvesting = _imported()
+
+# Providers that give a hint with each answer, or with each refusal.
+HINTING = (("fixed", "openai"), ("sliding", "gemini"), ("bucket", "retry-after"))
+SILENT = ("fixed", "silent")
+WITHIN_CAPACITY = ("steady", "tokens", "faults")
+# In `overload-tokens` a small request fits nearly always somewhere, as only the referee can know.
+SCENARIOS = ("steady", "burst", "tokens", "overload", "overload-queue", "faults", "recovery")
+
+PROMISED = [
+    (scenario, told, window, dialect)
+    for scenario in SCENARIOS
+    for told in ("right", "nothing")
+    for window, dialect in HINTING
+    # A delay in whole seconds may outlast a request's patience by up to one.
+    if (scenario, dialect) != ("overload-queue", "retry-after")
+]
+
+with_hinting_fleets = pytest.mark.parametrize(("window", "dialect"), HINTING)
+with_all_fleets = pytest.mark.parametrize(("window", "dialect"), [*HINTING, SILENT])
+told_right_or_not = pytest.mark.parametrize("told", ["right", "nothing"])
+
+
+@cache
+def play(scenario: str, told: str, window: str, dialect: str, length: float = 60.0) -> Any:
+    case = harvesting.Case(scenario, told, window, dialect, length)
+    return harvesting.play(case, minutes=MINUTES)
+
+
+@pytest.mark.parametrize(("scenario", "told", "window", "dialect"), PROMISED)
+def test_no_request_fails_while_somebody_has_room(
+    scenario: str, told: str, window: str, dialect: str
+) -> None:
+    """No failure is avoidable, nothing is paid twice, and the free quota is used up."""
+    figures = play(scenario, told, window, dialect)
+    assert figures.avoidable == 0
+    assert round(figures.paid, 2) == 1.0
+    assert figures.harvest >= (0.98 if told == "right" else 0.93)
+
+
+@pytest.mark.parametrize("scenario", WITHIN_CAPACITY)
+@with_all_fleets
+def test_limits_that_are_told_are_kept(scenario: str, window: str, dialect: str) -> None:
+    """Within capacity nobody is called in vain, also where answers give no hint."""
+    figures = play(scenario, "right", window, dialect)
+    assert (figures.avoidable, figures.refused) == (0, 0)
+
+
+@pytest.mark.parametrize("scenario", WITHIN_CAPACITY)
+@with_all_fleets
+def test_limits_that_nobody_told_are_learned(scenario: str, window: str, dialect: str) -> None:
+    """After the first window few calls are refused, though nothing was configured."""
+    figures = play(scenario, "nothing", window, dialect)
+    assert figures.avoidable == 0
+    assert figures.refused_later <= (100 if dialect == "silent" else 30)
+
+
+@told_right_or_not
+@with_hinting_fleets
+def test_evidence_is_cheap_in_overload(told: str, window: str, dialect: str) -> None:
+    """A third of the requests fail, each by evidence; one refusal answers for many."""
+    assert play("overload", told, window, dialect).refused <= 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", ["half", "double"])
+@pytest.mark.parametrize("scenario", WITHIN_CAPACITY)
+@with_all_fleets
+def test_wrong_limits_do_no_harm(told: str, scenario: str, window: str, dialect: str) -> None:
+    """Limits that are told wrong by a factor of two fail nothing, and are corrected."""
+    figures = play(scenario, told, window, dialect)
+    assert figures.avoidable == 0
+    assert figures.refused_later <= (100 if dialect == "silent" else 30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window", ["fixed", "sliding", "bucket"])
+@pytest.mark.parametrize("scenario", ["steady", "overload"])
+def test_windows_may_have_any_length(scenario: str, window: str) -> None:
+    """Nobody says that the window is six seconds long; after a few readings that is known."""
+    figures = play(scenario, "nothing", window, "openai", 6.0)
+    assert figures.avoidable <= 1
+    assert figures.harvest >= 0.93
+    assert scenario == "overload" or figures.refused_later <= 30
