@@ -1,7 +1,13 @@
+from math import inf
+
+from stepwell.quota.count import Count
 from stepwell.quota.desk import Desk
+from stepwell.quota.law import Fixed, Law
 from stepwell.quota.ledger import Bench, Ended, Report
-from stepwell.quota.limit import Scope
+from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.quota.pool import Pool
+from stepwell.quota.reading import Reading
+from stepwell.routing.chain import Target
 
 
 def test_a_probe_marks_every_guess_in_its_way() -> None:
@@ -29,3 +35,124 @@ def test_account_calls_count_for_the_account_alone() -> None:
     desk.take(1, 5, 0.0, probe=False)
     sibling.take(2, 5, 0.0, probe=False)
     assert (desk.own.in_flight, sibling.own.in_flight, shared.in_flight) == (1, 1, 2)
+
+
+class Calls:
+    """Calls of one target, answered at once, as the keeper books them."""
+
+    def __init__(self, *limits: str) -> None:
+        self.desk = Desk("a/m", "a", Pool(Scope.ACCOUNT))
+        self.desk.adopt(Target("a", "a", "m", tuple(map(Limit.parse, limits))))
+        self.number = 0
+
+    @property
+    def shut(self) -> list[float]:
+        """When each limit has refused last, by the law of a fixed window."""
+        fixed = [law for law in self.laws if isinstance(law, Fixed)]
+        return [law.shut for law in fixed]
+
+    @property
+    def laws(self) -> list[Law]:
+        counts = [count for count in self.desk.own.counts if isinstance(count, Count)]
+        return [law for count in counts for law in count.laws]
+
+    @property
+    def known(self) -> list[tuple[str, int]]:
+        """The limits that hold, each with its amount and who says so."""
+        return [(count.source, count.amount) for count in self.desk.own.counts]
+
+    def start(self, now: float, tokens: int) -> int:
+        self.number += 1
+        self.desk.take(self.number, tokens, now, probe=True)
+        return self.number
+
+    def serve(self, *moments: float, tokens: int = 1) -> None:
+        for now in moments:
+            self.end(self.start(now, tokens), Report(Ended.SUCCESS), tokens, now)
+
+    def refuse(
+        self, now: float, tokens: int = 1, delay: float | None = None, *readings: Reading
+    ) -> None:
+        report = Report(Ended.REFUSED, bench=Bench.RATE, delay=delay, readings=readings)
+        self.end(self.start(now, tokens), report, tokens, now)
+
+    def end(self, call: int, report: Report, tokens: int, now: float) -> None:
+        desk = self.desk
+        desk.learn(call, report, tokens, now, now)
+        desk.age(call, now, now, ended=report.ended)
+        desk.spend(call, tokens, now, now, ended=report.ended)
+        desk.judge(call, call, report, now, now)
+
+
+def test_a_refusal_that_was_foreseen_makes_no_guess() -> None:
+    """The count says when there is room again; no cooldown has to."""
+    calls = Calls("3 requests/minute")
+    calls.serve(0.0, 1.0, 2.0)
+    calls.refuse(3.0)
+    assert calls.known == [("configured", 3)]
+    block = calls.desk.block(4.0, 1)
+    assert block is not None
+    assert block.reason == "count"
+
+
+def test_a_refusal_far_from_the_limit_is_guessed_about() -> None:
+    """One of a hundred was used: it has another reason, and the limit holds on."""
+    calls = Calls("100 requests/minute")
+    calls.serve(0.0)
+    calls.refuse(3.0)
+    assert calls.known == [("configured", 100)]
+    block = calls.desk.block(4.0, 1)
+    assert block is not None
+    assert block.reason == "guessed"
+
+
+def test_a_refusal_near_the_limit_refutes_it() -> None:
+    """Settings are wrong by a small factor: what was served says what the limit is."""
+    calls = Calls("10 requests/minute")
+    calls.serve(0.0, 1.0, 2.0, 3.0)
+    calls.refuse(4.0)
+    assert calls.known == [("learned", 4)]
+
+
+def test_a_limit_that_nobody_told_is_found() -> None:
+    """Without any limit a refusal shows one, and the target waits for it."""
+    calls = Calls()
+    calls.serve(0.0, 1.0, 2.0, 3.0)
+    assert calls.known == []
+    calls.refuse(4.0)
+    assert calls.known == [("learned", 4)]
+    assert not calls.desk.is_open(5.0, 1)
+
+
+def test_a_named_limit_is_blamed_and_no_other() -> None:
+    """A refusal says which counter is used up; the tighter one beside it learns nothing."""
+    calls = Calls("3 requests/minute", "5 requests/2m")
+    calls.serve(0.0, 1.0, 2.0, 70.0, 71.0)
+    named = Reading(Metric.REQUESTS, window=120.0, limit=5, remaining=0)
+    calls.refuse(73.0, 1, None, named)
+    assert calls.shut == [-inf, 73.0]
+
+
+def test_a_named_limit_that_does_not_explain_it_is_kept() -> None:
+    """Others have used what the provider names; our own count of it stays as it is."""
+    calls = Calls("3 requests/minute")
+    calls.serve(0.0)
+    calls.refuse(1.0, 1, None, Reading(Metric.REQUESTS, window=60.0, limit=3, remaining=0))
+    assert calls.known == [("configured", 3)]
+
+
+def test_of_two_limits_that_are_used_up_the_longer_one_is_blamed() -> None:
+    """A delay is told for the one that opens last."""
+    calls = Calls("3 requests/minute", "3 requests/hour")
+    calls.serve(0.0, 1.0, 2.0)
+    calls.refuse(3.0)
+    assert calls.shut == [-inf, 3.0]
+
+
+def test_a_refusal_for_want_of_tokens_holds_for_calls_as_large() -> None:
+    """The told delay is no word on a smaller one."""
+    calls = Calls("100 tokens/minute")
+    calls.serve(0.0, tokens=60)
+    calls.refuse(1.0, 50, 30.5)
+    cooldown = calls.desk.own.cooldown(Bench.RATE)
+    assert [cooldown.opens(2.0, tokens) for tokens in (50, 49)] == [31.5, 2.0]

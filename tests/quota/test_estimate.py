@@ -1,10 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from stepwell.quota.calibration import Calibration
 from stepwell.quota.estimate import estimate_tokens
 
 ANSWER = 1024
@@ -55,46 +52,3 @@ def test_a_body_made_of_marks_is_given_up_on() -> None:
     few, many = (estimate_tokens(url * number, 0) for number in (1000, 2000))
     assert few > 1000 * IMAGE
     assert many - few == 1000 * len(url) // 4
-
-
-def calibrated(pairs: list[tuple[int, int]]) -> Calibration:
-    calibration = Calibration()
-    for estimate, tokens in pairs:
-        calibration.learn(estimate, tokens)
-    return calibration
-
-
-def test_a_few_calls_correct_nothing() -> None:
-    """What seven calls came to may be chance; so may what came to nothing."""
-    calibration = calibrated([(1000, 100)] * 7 + [(0, 50), (50, 0)])
-    assert calibration.likely(1000) == 1000
-
-
-def test_short_answers_are_learned_whatever_the_prompt() -> None:
-    """1,024 tokens are reserved for answers of 100; a long prompt must not be taken for shorter."""
-    calibration = calibrated([(200 + 1024, 300)] * 40)
-    assert calibration.likely(200 + 1024) == 300
-    assert calibration.likely(4000 + 1024) == 4000 + 100
-    assert repr(calibration) == "<Calibration x 0.25 or - 924>"
-
-
-def test_another_vocabulary_is_learned() -> None:
-    """Where prompts come to twice the estimate, the next one is expected to."""
-    calibration = calibrated([(1000, 2000)] * 40)
-    assert calibration.likely(3000) == 6000
-
-
-def test_no_estimate_becomes_a_multiple_without_bound() -> None:
-    """A single absurd count does not shut a target for everyone."""
-    assert calibrated([(10, 10**9)] * 20).likely(100) == 400
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 20_000)), max_size=60),
-    st.integers(1, 10**6),
-)
-def test_a_correction_is_at_least_one_token_and_bounded(
-    pairs: list[tuple[int, int]], estimate: int
-) -> None:
-    """Whatever calls came to."""
-    assert 1 <= calibrated(pairs).likely(estimate) <= 4 * estimate

@@ -37,7 +37,8 @@ class Bucket:
 
     def falls_to(self, level: float, now: float, rate: float) -> float:
         """Return the time from which at most `level` is in it; inf for never."""
-        above = self.level(now, rate) - level
+        start = max(now, self._at)  # what it held before it was filled last is not known any more
+        above = self.level(start, rate) - level
         if above <= _EPSILON:
-            return now
-        return now + above / rate + _EPSILON if level >= 0 else inf
+            return start
+        return start + above / rate + _EPSILON if level >= 0 else inf

@@ -44,6 +44,7 @@ _WRONG_BY: Final = 5
 _FIRST_TRUST: Final = 0.25  # windows
 _TRUST: Final = 4
 _TOLD_TRUST: Final = 64
+_MOST_TRUST: Final = 3600.0  # windows; of one second as long as the longest
 # Its word fails requests after three confirmations, or one with a told delay; that of a limit of our
 # own making after one more, as many others would explain the same answers.
 _PROVEN: Final = (16, 64)  # windows
@@ -215,7 +216,8 @@ class Count:
         now, window = outcome.answered, self.limit.window
         if now >= self._confirmed_at + window / 2:
             self._confirmed_at = now
-            self._trust *= _TOLD_TRUST if outcome.told is not None and self.kind else _TRUST
+            more = _TOLD_TRUST if outcome.told is not None and self.kind else _TRUST
+            self._trust = min(self._trust * more, _MOST_TRUST)
         longest = max(window, _LONGEST_TRUST)
         self._confirmed = max(self._confirmed, now + min(self._trust * window, longest))
 

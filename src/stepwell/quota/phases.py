@@ -58,7 +58,7 @@ class Phases:
         """Return those that have no edge between two moments."""
         if high <= low:
             return self
-        if high - low >= self.window:
+        if high - low > self.window + _EPSILON:
             return Phases(self.window, ())
         return self.within(high, low + self.window)
 

@@ -1,0 +1,210 @@
+from stepwell.quota.count import Count
+from stepwell.quota.law import Bucket, Fixed, Kind, Outcome, Sliding
+from stepwell.quota.limit import Limit, Metric
+from stepwell.quota.reading import Reading
+from stepwell.quota.traffic import Traffic
+
+REQUESTS = Metric.REQUESTS
+
+
+class Calls:
+    """Calls of one request each, answered at once, as the keeper books them."""
+
+    def __init__(self, limit: str = "3 requests/minute") -> None:
+        self.traffic = Traffic()
+        self.count = Count.of(Limit.parse(limit), self.traffic)
+        self.number = 0
+
+    def start(self, now: float) -> int:
+        self.number += 1
+        self.count.challenge(self.number, 1, now)
+        self.traffic.start(self.number, 1)
+        return self.number
+
+    def serve(self, *moments: float) -> None:
+        for now in moments:
+            call = self.start(now)
+            self.traffic.end(call, 1)
+            self.count.add(REQUESTS, call, 1, now, now, served=True)
+            self.count.forget(call)
+
+    def refuse(self, now: float, delay: float | None = None) -> bool:
+        call = self.start(now)
+        believed = self.count.refuse(Outcome(now, now, 1, served=False, delay=delay))
+        self.traffic.end(call, 1)
+        self.count.doubt(REQUESTS, 1, now)
+        self.count.forget(call)
+        return believed
+
+    def is_hard(self, now: float) -> bool:
+        return self.count.block("t", now, 1, 1).hard
+
+
+def reading(limit: int, remaining: int, reset: float | None = None) -> Reading:
+    return Reading(REQUESTS, window=60.0, limit=limit, remaining=remaining, reset=reset)
+
+
+def test_there_is_room_while_the_limit_is_not_reached() -> None:
+    """However the window moves, what fits into a sliding one fits."""
+    calls = Calls()
+    calls.serve(0.0, 0.0)
+    assert calls.count.opens(1.0, 1) == 1.0
+    calls.serve(1.0)
+    assert calls.count.used(1.0) == 3
+    assert calls.count.opens(1.0, 1) == 60.0
+    assert repr(calls.count) == "<Count 3 requests/60s, 0 in flight>"
+
+
+def test_the_count_is_soft_until_refusals_confirm_it() -> None:
+    """Three that were foreseen, half a window apart, where it is known how the window moves."""
+    calls = Calls()
+    calls.serve(0.0, 0.0, 0.0, 10.0, 11.0, 12.0)
+    assert calls.count.kind is Kind.FIXED
+    for moment in (13.0, 14.0, 43.0):
+        assert calls.refuse(moment)
+        assert not calls.is_hard(moment)
+    calls.serve(71.0, 71.0, 71.0)
+    assert calls.refuse(73.0)
+    assert calls.is_hard(74.0)
+    assert not calls.is_hard(121.0), "the edge may have been"
+
+
+def test_a_told_delay_confirms_at_once() -> None:
+    """Nobody else would have told it."""
+    calls = Calls()
+    calls.serve(0.0, 0.0, 0.0, 10.0, 11.0, 12.0)
+    assert calls.refuse(13.0, delay=52.5)
+    assert calls.is_hard(14.0)
+
+
+def test_a_success_past_the_count_shows_how_the_window_moves() -> None:
+    """Three at once and a fourth soon after: only an edge explains that."""
+    calls = Calls()
+    calls.serve(0.0, 0.0, 0.0, 10.0)
+    assert calls.count.kind is Kind.FIXED
+    assert calls.count.amount == 3
+
+
+def test_a_success_that_no_law_explains_silences_the_count() -> None:
+    """Eight calls in a second do not fit into windows of three: the limit is another one."""
+    calls = Calls()
+    calls.serve(*(number / 10 for number in range(8)))
+    assert not calls.count.is_known
+    assert calls.count.opens(1.0, 1) == 1.0
+    assert calls.count.amount == 3, "what the settings say is shown on"
+
+
+def test_a_refusal_that_no_law_explains_is_not_believed() -> None:
+    """One of nine was used; it changes nothing, and somebody else must explain it."""
+    calls = Calls("9 requests/minute")
+    calls.serve(0.0)
+    laws = calls.count.laws
+    assert not calls.refuse(1.0)
+    assert calls.count.laws == laws
+
+
+def test_only_calls_past_the_count_teach() -> None:
+    """What was foreseen refutes nothing."""
+    calls = Calls()
+    laws = calls.count.laws
+    calls.serve(0.0, 20.0, 40.0, 60.0, 80.0)
+    assert calls.count.laws == laws
+
+
+def test_refused_calls_count_until_one_success_shows_otherwise() -> None:
+    """A refused call may have been counted; the fourth call a minute after the third was not full."""
+    calls = Calls()
+    calls.serve(0.0, 0.0, 0.0)
+    calls.refuse(30.0)
+    assert calls.count.usage.maybe(0.0) == 1
+    calls.serve(60.0, 60.0, 60.0)
+    assert calls.count.usage.forgives
+    assert calls.count.is_known
+    assert calls.count.usage.maybe(0.0) == 3
+
+
+def test_a_success_while_an_answer_was_slow_shows_that_calls_count_as_they_come() -> None:
+    """A call that took 30 s for its answer left the window one minute after its sending."""
+    calls = Calls("1 requests/minute")
+    first = calls.start(0.0)
+    calls.traffic.end(first, 1)
+    calls.count.add(REQUESTS, first, 1, 0.0, 30.0, served=True)
+    calls.serve(61.0)
+    assert calls.count.usage.is_prompt
+
+
+def test_a_named_limit_is_believed_before_a_configured_one() -> None:
+    """The provider knows best how much fits."""
+    calls = Calls()
+    calls.count.hear(reading(limit=9, remaining=8), 0.0, 0.0, served=True)
+    assert (calls.count.amount, calls.count.source) == (9, "told")
+    assert calls.count.is_configured
+
+
+def test_a_reading_counts_what_others_have_used() -> None:
+    """Another program with the same key has used five."""
+    calls = Calls("9 requests/minute")
+    call = calls.start(0.0)
+    calls.count.hear(reading(limit=9, remaining=3), 0.0, 0.0, served=True)
+    calls.traffic.end(call, 1)
+    calls.count.add(REQUESTS, call, 1, 0.0, 0.0, served=True)
+    assert calls.count.used(0.0) == 6
+
+
+def test_a_reading_shows_the_kind_of_a_window() -> None:
+    """All is back in 6.7 s: a bucket of nine that drains one unit in that time."""
+    calls = Calls("9 requests/minute")
+    call = calls.start(0.0)
+    calls.count.hear(reading(limit=9, remaining=8, reset=6.7), 0.0, 0.0, served=True)
+    calls.traffic.end(call, 1)
+    calls.count.add(REQUESTS, call, 1, 0.0, 0.0, served=True)
+    assert {law.kind for law in calls.count.laws} == {Kind.BUCKET, Kind.FIXED}
+
+
+def test_a_silent_count_listens_to_a_reading() -> None:
+    """A limit that was given up holds again as soon as the provider names it."""
+    calls = Calls()
+    calls.count.silence()
+    calls.count.hear(reading(limit=3, remaining=3), 0.0, 0.0, served=True)
+    assert calls.count.is_known
+
+
+def test_what_was_learned_outlives_a_restart() -> None:
+    """The laws, their edges and the trust in them, on another monotonic clock."""
+    calls = Calls()
+    calls.serve(0.0, 0.0, 0.0, 10.0)
+    written = calls.count.export(20.0)
+    again = Calls()
+    again.count.restore(written, 1020.0, 1020.0)
+    (law,) = again.count.laws
+    assert isinstance(law, Fixed)
+    assert abs(law.phases.last_after(1011.0) - 1070.0) < 1e-4
+    assert again.count.used(1020.0) == calls.count.used(20.0)
+
+
+def test_every_kind_outlives_a_restart() -> None:
+    """As it was written, bounds and all."""
+    calls, again = Calls(), Calls()
+    again.count.restore(calls.count.export(0.0), 0.0, 0.0)
+    assert [type(law) for law in again.count.laws] == [Sliding, Fixed, Bucket]
+    assert {(law.least, law.most) for law in again.count.laws} == {(3, 3)}
+
+
+def test_a_limit_configured_anew_is_learned_anew() -> None:
+    """What was used is still used; what was learned of another amount is not."""
+    calls, again = Calls(), Calls("5 requests/minute")
+    calls.serve(0.0, 0.0, 0.0, 10.0)
+    again.count.restore(calls.count.export(20.0), 20.0, 20.0)
+    assert again.count.kind is None
+    assert again.count.amount == 5
+    assert again.count.used(20.0) == 4
+
+
+def test_the_status_shows_what_is_left_and_when_it_is_whole() -> None:
+    """In flight, nobody knows yet when all is back."""
+    calls = Calls()
+    calls.serve(0.0, 1.0)
+    status = calls.count.status(2.0)
+    assert (status.used, status.remaining, status.reset) == (2, 1, 61.0)
+    calls.start(2.0)
+    assert calls.count.status(2.0).reset is None

@@ -1,0 +1,108 @@
+from collections.abc import Iterable
+
+import pytest
+
+from stepwell.quota.count import Count
+from stepwell.quota.law import Gauge, Kind, Outcome
+from stepwell.quota.limit import Limit, Metric, Scope
+from stepwell.quota.suspicion import Log
+from stepwell.quota.traffic import Traffic
+
+
+def log_of(moments: Iterable[float], tokens: int = 10) -> Log:
+    """Return a log of calls that were served at once, each of so many tokens."""
+    log = Log()
+    for moment in moments:
+        log.add(Metric.REQUESTS, Outcome(moment, moment, 1, served=True))
+        log.add(Metric.TOKENS, Outcome(moment, moment, tokens, served=True))
+    return log
+
+
+def suspect(log: Log, moment: float, tokens: int = 10, delay: float | None = None) -> Count | None:
+    flying = {Metric.REQUESTS: Traffic(), Metric.TOKENS: Traffic()}
+    flying[Metric.REQUESTS].start(1, 1)
+    flying[Metric.TOKENS].start(1, tokens)
+    outcome = Outcome(moment, moment, tokens, served=False, delay=delay)
+    found = log.suspect(outcome, Scope.MODEL, flying.__getitem__)
+    log.refuse(outcome)
+    return found
+
+
+def test_the_commonest_window_is_suspected_first() -> None:
+    """Five at once and no sixth: five a minute, as most free tiers count."""
+    found = suspect(log_of([0.0] * 5), 0.5)
+    assert found is not None
+    assert found.limit == Limit(Metric.REQUESTS, 5, 60.0)
+    assert found.source == "learned"
+    assert not found.is_configured
+
+
+def test_what_was_served_before_rules_out_longer_windows() -> None:
+    """Five, a refusal, and five again ten seconds later, three times: no minute has two edges."""
+    log = Log()
+    for burst in (0.0, 10.0, 20.0):
+        for number in range(5):
+            moment = burst + number * 0.5
+            log.add(Metric.REQUESTS, Outcome(moment, moment, 1, served=True))
+            log.add(Metric.TOKENS, Outcome(moment, moment, 10, served=True))
+        found = suspect(log, burst + 3.0)
+    assert found is not None
+    assert (found.limit.metric, found.limit.amount) == (Metric.REQUESTS, 5)
+    assert 2.5 < found.limit.window <= 10.0
+
+
+def test_a_told_delay_rules_out_shorter_windows() -> None:
+    """No window gives back later than its own length; only a bucket may take as long."""
+    found = suspect(log_of([0.0, 0.1, 0.2, 0.3, 0.4]), 0.5, delay=400.5)
+    assert found is not None
+    kinds = {law.kind for law in found.laws}
+    assert kinds == {Kind.BUCKET} or found.limit.window >= 400.0
+
+
+def test_different_sizes_show_a_limit_of_tokens() -> None:
+    """Ten small calls were served and then no large one, twice: it is the tokens that count."""
+    log = Log()
+    for minute in (0.0, 90.0):
+        for number, tokens in enumerate([900] if minute else [100] * 9):
+            moment = minute + number
+            log.add(Metric.REQUESTS, Outcome(moment, moment, 1, served=True))
+            log.add(Metric.TOKENS, Outcome(moment, moment, tokens, served=True))
+        found = suspect(log, minute + 10.0, tokens=150)
+    assert found is not None
+    assert found.limit.metric is Metric.TOKENS
+
+
+def test_too_few_calls_show_nothing() -> None:
+    """A refusal after a single small call may have any reason."""
+    assert suspect(Log(), 0.5) is None
+
+
+def test_what_is_remembered_is_counted() -> None:
+    """The suspected limit is used up at once, so that the next call waits."""
+    found = suspect(log_of([0.0] * 5), 0.5)
+    assert found is not None
+    assert found.used(1.0) == 5 + 1, "the refused call is still in flight"
+    assert found.opens(1.0, 10) > 1.0
+
+
+@pytest.mark.parametrize(
+    ("window", "kind"), [(60.0, Kind.SLIDING), (10.0, Kind.SLIDING), (3600.0, Kind.SLIDING)]
+)
+def test_readings_show_the_window_that_they_fit(window: float, kind: Kind) -> None:
+    """A dialect presumed another one; the resets say how long it really is."""
+    moments = [0.25, 1.25, 2.25, 3.25]
+    gauges = [Gauge(at, at, used, window + 0.0005) for used, at in enumerate(moments, 1)]
+    presumed = Limit(Metric.REQUESTS, 9, 123.0)
+    found = log_of(moments).measure(presumed, gauges, lambda _: Traffic())
+    assert found is not None
+    assert found.limit == Limit(Metric.REQUESTS, 9, window)
+    assert found.source == "told"
+    assert kind in {law.kind for law in found.laws}
+
+
+def test_readings_that_fit_no_window_show_none() -> None:
+    """A reset beyond the longest window is of something else."""
+    gauges = [Gauge(at, at, 1, 9e6 + 0.5) for at in (0.0, 1.0, 2.0)]
+    log = log_of([0.0, 1.0, 2.0])
+    assert log.measure(Limit(Metric.REQUESTS, 9, 60.0), gauges, lambda _: Traffic()) is None
+    assert repr(log) == "<Log of 3 outcomes>"
