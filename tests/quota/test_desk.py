@@ -156,3 +156,17 @@ def test_a_refusal_for_want_of_tokens_holds_for_calls_as_large() -> None:
     calls.refuse(1.0, 50, 30.5)
     cooldown = calls.desk.own.cooldown(Bench.RATE)
     assert [cooldown.opens(2.0, tokens) for tokens in (50, 49)] == [31.5, 2.0]
+
+
+def test_a_limit_that_nobody_told_outlives_the_process() -> None:
+    """What refusals have shown is written down and read again, with its source."""
+    calls = Calls()
+    calls.serve(*map(float, range(10)))
+    calls.refuse(10.0)
+    [learned] = calls.desk.own.counts
+    again = Desk("t", "a", Pool(Scope.ACCOUNT))
+    again.restore(calls.desk.export(12.0), 12.0, 12.0)
+    [count] = again.own.counts
+    assert isinstance(count, Count)
+    assert (count.amount, count.source) == (learned.amount, "learned")
+    assert count.opens(12.0, 1) > 12.0

@@ -176,9 +176,7 @@ class Count:
         if not self.laws:
             return now
         # What fits into a sliding window fits into any other of the same length and amount.
-        usage = self.usage
-        taken = usage.maybe(now - usage.window, now) + usage.in_flight + usage.need(tokens)
-        if taken <= self._least:
+        if self.usage.in_use(now) + self.usage.need(tokens) <= self._least:
             return now
         return max([law.opens(tokens, now) for law in self.laws])
 
@@ -367,12 +365,9 @@ def suspects(usage: Usage, outcome: Outcome) -> tuple[Law, ...]:
         return ()
     width = rivals + need - 1
     sliding, fixed, bucket = laws_of(usage, max(1, used), used + width)
-    found = (law.after(outcome) for law in (sliding, fixed, replace(bucket, least=1)))
-    return tuple(
-        replace(law, least=max(law.least, int(law.most) - width))
-        for law in found
-        if law is not None
-    )
+    found = after((sliding, fixed, replace(bucket, least=1)), outcome)
+    narrowed = [replace(law, least=max(law.least, int(law.most) - width)) for law in found]
+    return after(narrowed, outcome)
 
 
 def _written(law: Law, now: float) -> dict[str, Any]:

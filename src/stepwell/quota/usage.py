@@ -124,6 +124,11 @@ class Usage:
         )
         return counted + self._doubtful.between(after, until)
 
+    def in_use(self, now: float) -> int:
+        """Return all that may be in use of a sliding window, calls in flight included."""
+        counted = self._early.used(now - WAY) if self.is_prompt else self._late.used(now)
+        return counted + self._doubtful.used(now) + self._traffic.amount
+
     def surely_crosses(self, level: float, until: float = inf) -> float:
         """See `SlidingWindow.crosses`, for what was surely counted."""
         return self._early.crosses(level, until)
