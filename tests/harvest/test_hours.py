@@ -38,8 +38,6 @@ PROMISED = [
     for scenario in SCENARIOS
     for told in ("right", "nothing")
     for window, dialect in HINTING
-    # A delay in whole seconds may outlast a request's patience by up to one.
-    if (scenario, dialect) != ("overload-queue", "retry-after")
 ]
 
 with_hinting_fleets = pytest.mark.parametrize(("window", "dialect"), HINTING)

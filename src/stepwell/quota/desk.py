@@ -237,9 +237,10 @@ class Desk:
 
     def _refuse(self, call: int, mark: int, report: Report, started: float, now: float) -> None:
         scope = report.scope if report.bench is None else RULES[report.bench].scope or report.scope
-        self.own.refuse(started, now, mark)
+        until = inf if report.delay is None else now + report.delay
+        self.own.refuse(started, now, mark, until)
         if scope is Scope.ACCOUNT:
-            self.shared.refuse(started, now, mark)
+            self.shared.refuse(started, now, mark, until)
         if report.bench is Bench.RATE:
             self._slow_start.restart()
         if report.bench is not None and (report.delay is not None or not self._explained):

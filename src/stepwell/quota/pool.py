@@ -59,6 +59,7 @@ class Pool:
         "_log",
         "_mark",
         "_meters",
+        "_refused_until",
         "_remembered",
         "_requests",
         "_tokens",
@@ -78,6 +79,7 @@ class Pool:
         self.gates: tuple[Gate, ...] = ()
         self.refused_at = -inf
         self.refused_from = -inf
+        self._refused_until = inf
         self.is_wary = False
         self._mark = -1
         self._counts: dict[Limit, Tally] = {}
@@ -217,17 +219,18 @@ class Pool:
         """Remember a refusal, to explain later ones."""
         self._log.refuse(outcome)
 
-    def refuse(self, started: float, now: float, mark: int) -> None:
-        """A call was refused or failed."""
+    def refuse(self, started: float, now: float, mark: int, until: float) -> None:
+        """A call was refused or failed; by what was told there is room at `until`, inf if not."""
+        self._refused_until = until
         self.refused_at, self.is_wary, self._mark = now, True, mark
         self.refused_from = started
 
     def has_answered(self, arrived: float, now: float, tokens: int) -> bool:
         """Tell whether a call was refused or failed since `arrived`, and that is still news.
 
-        It is not if a window may have moved since it was sent.
+        It is not if the told delay has passed, or a window may have moved since it was sent.
         """
-        if self.refused_at < arrived:
+        if self.refused_at < arrived or now >= self._refused_until:
             return False
         return not any(
             self.refused_from < count.may_open(now, tokens) <= now for count in self.counts
