@@ -90,8 +90,10 @@ def test_evidence_is_cheap_in_overload(told: str, window: str, dialect: str) -> 
 @pytest.mark.parametrize("told", ["half", "double"])
 @pytest.mark.parametrize("scenario", WITHIN_CAPACITY)
 @with_all_fleets
-def test_wrong_limits_do_no_harm(told: str, scenario: str, window: str, dialect: str) -> None:
-    """Limits that are told wrong by a factor of two fail nothing, and are corrected."""
+def test_wrong_limits_fail_nothing_within_capacity(
+    told: str, scenario: str, window: str, dialect: str
+) -> None:
+    """Told wrong by a factor of two, limits fail no request and cost few refused calls."""
     figures = play(scenario, told, window, dialect)
     assert figures.avoidable == 0
     assert figures.refused_later <= (100 if dialect == "silent" else 30)

@@ -8,12 +8,13 @@ provider's window moves. How that is, is not known at first: every law that may 
 - There is *room* if every law has it.
 - There is *none* if no law has it. What goes on in between is soft: it orders the choice and never
   refuses.
-- A refusal that was foreseen confirms the laws: for a while "none" is *hard* then, and twice as
-  long with every confirmation.
+- A refusal that was foreseen confirms the laws. After a few confirmations "none" is *hard* for a
+  while, several times longer with each.
 
 An outcome that no law explains shows that the limit is another one, or that the provider has
 changed: then it limits nothing any more, until a reading names it, or a refusal shows it anew
-(`suspicion`). So a limit that was configured wrongly does no more harm than none.
+(`suspicion`). How soon a limit that was configured wrongly is found out depends on what answers
+tell: where they tell nothing, laws of a wrong amount may explain them for long.
 
 Of some calls nobody can say whether they were counted: those that were refused or failed. They
 count until the first success that shows otherwise.
@@ -317,14 +318,15 @@ class Count:
         self.usage.is_prompt = False
 
     def _learn_success(self, outcome: Outcome) -> None:
-        self._forgive(self.usage, outcome)
+        self._forgive(outcome)
         explained = after(self.laws, outcome)
         if len(explained) < len(self.laws):
             self._distrust()
         self._believe(explained)
 
-    def _forgive(self, usage: Usage, outcome: Outcome) -> None:
+    def _forgive(self, outcome: Outcome) -> None:
         """See whether refused calls, or the time between sending and answer, stood in the way."""
+        usage = self.usage
         since, need = outcome.sent - usage.window, usage.need(outcome.need)
         late = usage.maybe(since, outcome.sent) + need
         if late > self._least >= usage.counted(since, outcome.sent) + need:

@@ -360,9 +360,6 @@ def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
     return low
 
 
-KINDS: Final = {Kind.SLIDING: Sliding, Kind.FIXED: Fixed, Kind.BUCKET: Bucket}
-
-
 def laws_of(usage: Usage, least: int, most: float) -> "tuple[Law, ...]":
     """Return every kind of law with these bounds, of which nothing else is known."""
     return (

@@ -28,6 +28,7 @@ _METERS = 8
 
 # As many limits a scope, for the same reason.
 _COUNTS = 12
+
 Tally = Count | PeriodCount
 
 # Such calls were counted by the provider; others perhaps not.
