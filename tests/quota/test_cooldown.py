@@ -131,30 +131,3 @@ def test_a_fault_with_a_told_delay_is_hard() -> None:
     cooldown.set(0.0, call=1, mark=1, delay=4.0)
     assert cooldown.block("t", 0.0, 1, 1).hard
     assert repr(cooldown) == "<Cooldown fault, told 4, guessed -inf>"
-
-
-def test_a_refusal_for_want_of_tokens_is_told_of_requests_as_large() -> None:
-    """Smaller ones pass while it runs; larger ones wait, and one that may be smaller waits softly."""
-    cooldown = Cooldown(Bench.RATE)
-    cooldown.set(0.0, call=1, mark=1, delay=30.0, size=500)
-    assert [cooldown.opens(1.0, tokens) for tokens in (499, 500)] == [1.0, 30.0]
-    assert cooldown.block("t", 1.0, 800, 500).hard
-    assert not cooldown.block("t", 1.0, 800, 400).hard
-
-
-def test_the_smallest_size_that_was_refused_counts() -> None:
-    """A refusal of fewer tokens while it runs widens it, one of more does not narrow it."""
-    cooldown = Cooldown(Bench.RATE)
-    for size in (500, 200, 900):
-        cooldown.set(0.0, call=1, mark=1, delay=30.0, size=size)
-    assert [cooldown.opens(1.0, tokens) for tokens in (199, 200)] == [1.0, 30.0]
-    cooldown.set(40.0, call=2, mark=2, delay=30.0, size=900)
-    assert cooldown.opens(41.0, 500) == 41.0, "that one is over"
-
-
-def test_a_size_outlives_a_restart() -> None:
-    """What was refused for want of tokens is still open to smaller requests."""
-    first, second = Cooldown(Bench.RATE), Cooldown(Bench.RATE)
-    first.set(0.0, call=1, mark=1, delay=30.0, size=500)
-    second.restore(first.export(10.0), 1010.0)
-    assert [second.opens(1010.0, tokens) for tokens in (499, 500)] == [1010.0, 1030.0]

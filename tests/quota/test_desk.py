@@ -149,15 +149,6 @@ def test_of_two_limits_that_are_used_up_the_longer_one_is_blamed() -> None:
     assert calls.shut == [-inf, 3.0]
 
 
-def test_a_refusal_for_want_of_tokens_holds_for_calls_as_large() -> None:
-    """The told delay is no word on a smaller one."""
-    calls = Calls("100 tokens/minute")
-    calls.serve(0.0, tokens=60)
-    calls.refuse(1.0, 50, 30.5)
-    cooldown = calls.desk.own.cooldown(Bench.RATE)
-    assert [cooldown.opens(2.0, tokens) for tokens in (50, 49)] == [31.5, 2.0]
-
-
 def test_a_limit_that_nobody_told_outlives_the_process() -> None:
     """What refusals have shown is written down and read again, with its source."""
     calls = Calls()
@@ -170,3 +161,13 @@ def test_a_limit_that_nobody_told_outlives_the_process() -> None:
     assert isinstance(count, Count)
     assert (count.amount, count.source) == (learned.amount, "learned")
     assert count.opens(12.0, 1) > 12.0
+
+
+def test_a_told_delay_for_want_of_tokens_holds_for_smaller_requests_too() -> None:
+    """What would fit nobody said; the provider's word is kept for everyone."""
+    calls = Calls("1000 tokens/minute")
+    calls.serve(0.0, tokens=800)
+    calls.refuse(1.0, 500, 30.0)
+    block = calls.desk.block(2.0, 1)
+    assert block is not None
+    assert (block.hard, block.told, block.until) == (True, True, 31.0)

@@ -76,7 +76,6 @@ class Cooldown:
         "_probe",
         "_row",
         "_rule",
-        "_size",
         "_told",
         "_until",
         "_words",
@@ -95,7 +94,6 @@ class Cooldown:
         self._probe: int | None = None  # the call that tries it out
         self._words = ""
         self._blur = 0.0
-        self._size = 0
 
     def __repr__(self) -> str:
         return f"<Cooldown {self.bench}, told {self._told:g}, guessed {self._guessed:g}>"
@@ -110,7 +108,6 @@ class Cooldown:
         guess: float | None = None,
         blur: float = 0.0,
         words: str = "",
-        size: int = 0,
     ) -> None:
         """Learn that `call` was refused or failed, and perhaps for how long.
 
@@ -122,9 +119,7 @@ class Cooldown:
             guess: The seconds that what it said is known to last, instead of the rule's first guess.
             blur: By so many seconds the told time may be too long.
             words: The provider's.
-            size: What it says is true of requests for so many tokens and more.
         """
-        self._size = min(self._size, size) if self._until > now else size
         if delay is None or self._rule.hard:
             self._guess(now, call, mark, guess, words)
         if delay is not None:
@@ -155,19 +150,18 @@ class Cooldown:
     def opens(self, now: float, tokens: int) -> float:
         until = self._until
         if until > now:
-            return until if tokens >= self._size else now
+            return until
         return inf if self._level and self._probe is not None else now
 
     def block(self, key: str, now: float, tokens: int, least: int) -> Block:
         until = self.opens(now, tokens)
-        sure = least >= self._size
         told = self._told == until
         return Block(
             key,
             reason="out_of_service" if self._rule.hard else "cooldown" if told else "guessed",
             until=known(until),
             told=told,
-            hard=until < inf and sure and (told or self._rule.hard),
+            hard=until < inf and (told or self._rule.hard),
             is_ending=told and until - self._blur <= now,
             bench=self.bench,
             words=self._words,
@@ -182,7 +176,6 @@ class Cooldown:
             "level": self._level,
             "row": self._row,
             "words": self._words,
-            "size": self._size,
         }
 
     def restore(self, state: Mapping[str, Any], then: float) -> None:
@@ -194,7 +187,6 @@ class Cooldown:
         if state["told"] > 0:
             self._move(told=then + believable(state["told"]))
         self._words = self._words or state["words"]
-        self._size = int(state["size"])
 
     def _tell(self, until: float, blur: float, mark: int, words: str) -> None:
         self._blur = blur if until >= self._told else self._blur

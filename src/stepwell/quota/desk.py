@@ -14,7 +14,7 @@ from stepwell.quota.cooldown import RULES
 from stepwell.quota.gate import Gate
 from stepwell.quota.law import Outcome
 from stepwell.quota.ledger import Bench, Block, Ended, Report, Reservable, TargetStatus
-from stepwell.quota.limit import Metric, Scope
+from stepwell.quota.limit import Scope
 from stepwell.quota.pool import Pool, Tally
 from stepwell.quota.reading import Reading
 from stepwell.quota.slow_start import SlowStart
@@ -60,7 +60,6 @@ class Desk:
         "_explained",
         "_gates",
         "_probes",
-        "_short",
         "_slots",
         "_slow_start",
         "account",
@@ -83,7 +82,6 @@ class Desk:
         self._slow_start = SlowStart(self.own, shared)
         self._gates: tuple[Gate, ...] = ()
         self._explained = False  # a count says when a refused target has room again
-        self._short = 0  # so many tokens were refused, for want of tokens
 
     def __repr__(self) -> str:
         return f"<Desk {self.key}, {self.own.in_flight} in flight>"
@@ -167,7 +165,7 @@ class Desk:
 
     def learn(self, call: int, report: Report, tokens: int, started: float, now: float) -> None:
         """Learn from how a call ended what the limits are; not yet booked, it is in flight."""
-        self._explained, self._short = False, 0
+        self._explained = False
         if report.ended is Ended.REFUSED and report.bench is Bench.RATE:
             outcome = Outcome(started, now, tokens, served=False, delay=report.delay)
             self._explained = self._explain(report.readings, outcome)
@@ -178,8 +176,6 @@ class Desk:
         readings = tuple(readings)
         named = self.own.named(readings) or self.shared.named(readings)
         count = named or self._blamed(outcome)
-        if count is not None and count.limit.metric is Metric.TOKENS:
-            self._short = outcome.need
         if count is not None and count.refuse(outcome):
             return True
         if named is not None or (count is not None and not count.is_near(outcome)):
@@ -252,7 +248,6 @@ class Desk:
                 guess=report.guess,
                 blur=_blur(report.delay, now - started),
                 words=report.words,
-                size=self._short,
             )
 
     # --- memory
