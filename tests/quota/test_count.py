@@ -208,3 +208,42 @@ def test_the_status_shows_what_is_left_and_when_it_is_whole() -> None:
     assert (status.used, status.remaining, status.reset) == (2, 1, 61.0)
     calls.start(2.0)
     assert calls.count.status(2.0).reset is None
+
+
+def test_a_refusal_that_leaves_no_other_amount_confirms_a_configured_limit_at_once() -> None:
+    """Had one more fitted, the call would have been served."""
+    calls = Calls()
+    calls.serve(0.0, 1.0, 2.0)
+    assert calls.refuse(3.0)
+    assert calls.is_hard(4.0) is False, "the edge of a fixed window may be at any moment"
+    calls.serve(60.0, 61.0, 62.0)
+    assert calls.count.laws
+    sure = [law for law in calls.count.laws if not isinstance(law, Fixed)]
+    assert all(law.may_open(1, 63.0) > 63.0 for law in sure)
+    assert calls.count.export(63.0)["confirmed"] > 3000.0
+
+
+def test_a_refusal_that_a_larger_amount_explains_too_confirms_nothing() -> None:
+    """Half of what is true may fit by chance: three before an edge and three after it."""
+    calls = Calls()
+    calls.serve(0.0, 0.0, 0.0, 10.0, 11.0, 12.0)
+    assert calls.count.kind is Kind.FIXED
+    before = calls.count.export(13.0)["trust"]
+    assert calls.refuse(13.0)
+    assert calls.count.export(13.0)["trust"] == before
+
+
+def test_refusals_of_one_burst_show_together_that_a_limit_is_too_high() -> None:
+    """Each might be one too many after the others, but not all of them: only four were served."""
+    calls = Calls("8 requests/minute")
+    burst = [calls.start(0.0) for _ in range(9)]
+    for call in burst[:4]:
+        calls.traffic.end(call, 1)
+        calls.count.add(REQUESTS, call, 1, 0.0, 0.3, served=True)
+    believed = []
+    for call in burst[4:]:
+        believed.append(calls.count.refuse(Outcome(0.0, 0.3, 1, served=False)))
+        calls.traffic.end(call, 1)
+        calls.count.doubt(REQUESTS, 1, 0.3)
+    assert believed[0]
+    assert not believed[-1]

@@ -75,6 +75,7 @@ class Count:
         "_challengers",
         "_confirmed",
         "_confirmed_at",
+        "_first",
         "_least",
         "_trust",
         "gauges",
@@ -105,6 +106,7 @@ class Count:
         self.is_misread = False
         self.laws: tuple[Law, ...] = ()
         self._least = 0
+        self._first: Outcome | None = None  # the first refusal of those that came together last
         self._believe(laws_of(usage, limit.amount, limit.amount) if laws is None else laws)
 
     @classmethod
@@ -185,6 +187,10 @@ class Count:
         """Return since when, or from when, the provider may have room; -inf if nobody can tell."""
         return min([law.may_open(tokens, now) for law in self.laws], default=-inf)
 
+    def doubts(self, now: float, tokens: int) -> float:
+        """Return from when the last refusal is no evidence any more."""
+        return min([law.doubts(tokens, now) for law in self.laws], default=-inf)
+
     def block(self, key: str, now: float, tokens: int, least: int) -> Block:
         proven = self._confirmed > now and self._trust >= _PROVEN[self.source == "learned"]
         hard = proven and self.may_open(now, least) > now
@@ -200,22 +206,46 @@ class Count:
 
     def refuse(self, outcome: Outcome) -> bool:
         """A call was refused, for all we know by this limit; return whether that is believable."""
+        ceiling = self._ceiling(outcome)
         explained = after(self.laws, outcome)
         if not explained:
             self._hesitate()
             explained = after(self.laws, outcome)
+        explained = capped(explained, ceiling)
         if not explained:
             return False
         self._believe(explained)
-        self._confirm(outcome)
+        self._confirm(outcome, ceiling)
         return True
 
-    def _confirm(self, outcome: Outcome) -> None:
-        """The provider has shown that the count is right; a told delay that fits shows much."""
+    def _ceiling(self, outcome: Outcome) -> float:
+        """Return more than which surely do not fit, by all refusals of its window so far; inf if open.
+
+        Before the first call that was refused in a window nobody but those who were served had
+        taken anything, in whatever order they came. So the amount is no more than these, and those
+        which may still be served. This holds for every kind of window, and whether or not refused
+        calls are counted.
+        """
+        usage, first = self.usage, self._first
+        if first is None or outcome.sent > first.answered:
+            if usage.doubted(outcome.sent - usage.window, outcome.sent):
+                return inf
+            first = outcome
+        self._first = first = replace(first, need=max(first.need, outcome.need))
+        served = usage.served(first.sent - usage.window, first.answered)
+        rivals = usage.rivals(usage.need(outcome.need))
+        return served + rivals + usage.need(first.need) - 1
+
+    def _confirm(self, outcome: Outcome, ceiling: float) -> None:
+        """The provider has shown that the count is right.
+
+        Much is shown by a told delay that fits, and by a refusal that leaves no room for another
+        amount; nothing by one that would have come with a larger amount as well.
+        """
         now, window = outcome.answered, self.limit.window
-        if now >= self._confirmed_at + window / 2:
+        more = self._shown_by(outcome, ceiling)
+        if more > _TRUST or now >= self._confirmed_at + window / 2:
             self._confirmed_at = now
-            more = _TOLD_TRUST if outcome.told is not None and self.kind else _TRUST
             self._trust = min(self._trust * more, _MOST_TRUST)
         longest = max(window, _LONGEST_TRUST)
         self._confirmed = max(self._confirmed, now + min(self._trust * window, longest))
@@ -334,6 +364,13 @@ class Count:
         elif late > self._least >= usage.surely(since, outcome.sent) + need:
             usage.is_prompt = True
 
+    def _shown_by(self, outcome: Outcome, ceiling: float) -> float:
+        """Return how many times longer a refusal lets the count be believed."""
+        foretold = outcome.told is not None and self.kind is not None
+        if foretold or ceiling <= self._least or not after(map(_larger, self.laws), outcome):
+            return inf if self.source != "learned" else _TOLD_TRUST
+        return _TRUST if ceiling == inf else 1
+
     def _distrust(self) -> None:
         self._confirmed = self._confirmed_at = -inf
         self._trust = _FIRST_TRUST
@@ -358,6 +395,12 @@ def after(laws: Iterable[Law], outcome: Outcome) -> tuple[Law, ...]:
     return tuple(law for law in found if law is not None)
 
 
+def capped(laws: Iterable[Law], most: float) -> tuple[Law, ...]:
+    """Return what is left of laws if more than that surely do not fit."""
+    found = (law.bounded(1, most) for law in laws)
+    return tuple(law for law in found if law is not None)
+
+
 def suspects(usage: Usage, outcome: Outcome) -> tuple[Law, ...]:
     """Return the laws of a window by which a refused call was the first too many."""
     need = usage.need(outcome.need)
@@ -370,6 +413,11 @@ def suspects(usage: Usage, outcome: Outcome) -> tuple[Law, ...]:
     found = after((sliding, fixed, replace(bucket, least=1)), outcome)
     narrowed = [replace(law, least=max(law.least, int(law.most) - width)) for law in found]
     return after(narrowed, outcome)
+
+
+def _larger(law: Law) -> Law:
+    """Return the law of the next larger amount."""
+    return replace(law, least=int(law.most) + 1, most=law.most + 1)
 
 
 def _written(law: Law, now: float) -> dict[str, Any]:

@@ -92,10 +92,8 @@ class Desk:
         self.own.adopt(target.limits)
         self.shared.adopt(target.limits)
         self._slots.limit = target.concurrency
-        # Gates that can never shut for this target are not asked.
         slots = () if target.concurrency is None else (self._slots,)
-        slow_start = () if target.limits else (self._slow_start,)
-        self._gates = (*slots, *slow_start)
+        self._gates = (*slots, self._slow_start)
 
     # --- questions
 
@@ -217,7 +215,7 @@ class Desk:
     def judge(self, call: int, mark: int, report: Report, started: float, now: float) -> None:
         """Learn from how a call ended."""
         if report.ended is Ended.SUCCESS:
-            self._recover(call)
+            self._recover(call, now)
         elif report.ended is not Ended.NEUTRAL:
             self._refuse(call, mark, report, started, now)
 
@@ -226,10 +224,10 @@ class Desk:
         cooldown = self._pool(scope).cooldown(Bench.RATE)
         cooldown.set(now, call=mark, mark=mark, delay=seconds, words=words)
 
-    def _recover(self, call: int) -> None:
+    def _recover(self, call: int, now: float) -> None:
         self.shared.recover(call)
         if self.own.recover(call):
-            self._slow_start.succeed()
+            self._slow_start.succeed(now)
 
     def _refuse(self, call: int, mark: int, report: Report, started: float, now: float) -> None:
         scope = report.scope if report.bench is None else RULES[report.bench].scope or report.scope

@@ -136,6 +136,10 @@ class Law(ABC):
         """Return since or from when there may be room."""
         return self.may_fall_to(self.most - self.usage.need(tokens) - self.usage.in_flight, now)
 
+    def doubts(self, tokens: int, now: float) -> float:
+        """Return from when the last refusal is no evidence any more."""
+        return self.may_open(tokens, now)
+
     def after(self, outcome: Outcome) -> Self | None:
         """Return the law as it must be if that is true of a call that is not counted yet.
 
@@ -156,7 +160,7 @@ class Law(ABC):
     @abstractmethod
     def _refused(self, outcome: Outcome, need: int, rivals: int) -> Self | None: ...
 
-    def _bounded(self, least: int, most: float) -> Self | None:
+    def bounded(self, least: int, most: float) -> Self | None:
         """Return it with bounds no wider than these; None if nothing is left."""
         low, high = max(self.least, least), min(self.most, most)
         if low > high:
@@ -199,11 +203,11 @@ class Sliding(Law):
 
     def _served(self, outcome: Outcome, need: int) -> Self | None:
         before = self.usage.surely(outcome.answered - self.usage.window, outcome.before)
-        return self._bounded(before + need, inf)
+        return self.bounded(before + need, inf)
 
     def _refused(self, outcome: Outcome, need: int, rivals: int) -> Self | None:
         before = self.usage.maybe(outcome.sent - self.usage.window, outcome.answered) + rivals
-        law = self._bounded(1, before + need - 1)
+        law = self.bounded(1, before + need - 1)
         if law is None or outcome.told is None:
             return law
         low, high = outcome.told
@@ -249,6 +253,11 @@ class Fixed(Law):
             return self.phases.first_after(self.shut)
         return moment
 
+    def doubts(self, tokens: int, now: float) -> float:
+        # Where the edge may come at any moment, each half of these moments wants a refusal of its
+        # own: so a few of them find the edge.
+        return max(self.may_open(tokens, now), self.phases.half_after(self.shut))
+
     def shown(self, gauge: Gauge) -> Self | None:
         if gauge.reset is None or not gauge.used:
             return self
@@ -265,12 +274,12 @@ class Fixed(Law):
         if law is None:
             return None
         edge = law.phases.last_until(outcome.answered)
-        return law._bounded(self.usage.surely(edge, outcome.before) + need, inf)  # noqa: SLF001 - its own kind
+        return law.bounded(self.usage.surely(edge, outcome.before) + need, inf)
 
     def _refused(self, outcome: Outcome, need: int, rivals: int) -> Self | None:
         edge = self._earliest_edge(outcome.sent)
         before = self.usage.maybe(edge, outcome.answered) + rivals
-        law = self._bounded(1, before + need - 1)
+        law = self.bounded(1, before + need - 1)
         if law is None:
             return None
         entry = self.usage.maybe_crosses(law.least - need - rivals, outcome.answered)
@@ -324,7 +333,7 @@ class Bucket(Law):
             before = self.usage.surely_was(amount, outcome.before, outcome.answered)
             return before + (1 - _FRACTION) * need <= amount
 
-        return self._bounded(_first(fits, self.least, self._fullest(outcome, need)), inf)
+        return self.bounded(_first(fits, self.least, self._fullest(outcome, need)), inf)
 
     def _refused(self, outcome: Outcome, need: int, rivals: int) -> Self | None:
         def fits(amount: int) -> bool:
@@ -332,7 +341,7 @@ class Bucket(Law):
             return before + (1 + _FRACTION) * need <= amount
 
         fullest = self._fullest(outcome, need) + rivals
-        law = self._bounded(1, _first(fits, self.least, fullest) - 1)
+        law = self.bounded(1, _first(fits, self.least, fullest) - 1)
         if law is None or outcome.told is None:
             return law
         low, high = outcome.told

@@ -110,6 +110,10 @@ class PeriodCount:
     def may_open(self, now: float, tokens: int) -> float:
         return self.opens(now, tokens)
 
+    def doubts(self, now: float, tokens: int) -> float:
+        """See `Count.doubts`."""
+        return self.opens(now, tokens)
+
     def block(self, key: str, now: float, tokens: int, least: int) -> Block:
         hard = self._confirmed > self._wall.unix(now) and self.opens(now, least) > now
         return Block(key, "count", known(self.opens(now, tokens)), told=False, hard=hard)

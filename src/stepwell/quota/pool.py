@@ -234,7 +234,7 @@ class Pool:
         if self.refused_at < arrived or now >= self._refused_until:
             return False
         return not any(
-            self.refused_from < count.may_open(now, tokens) <= now for count in self.counts
+            self.refused_from < count.doubts(now, tokens) <= now for count in self.counts
         )
 
     def recover(self, call: int) -> bool:

@@ -1,10 +1,13 @@
 """SlowStart: how many calls a stranger is sent at once. Soft.
 
-A target of which nothing is known, neither a limit nor a living reading, admits two calls in
-flight, and each success one more, so that a burst does not fall on one that turns out to be small.
+A target of which nothing is known, neither a limit nor a living reading, admits two calls in flight,
+and one more with each round of answers, so that a burst does not fall on one that turns out to be
+small, and goes past its limit by a few calls only. Who was known and proves to be otherwise, as a
+limit that was configured wrongly, is a stranger from then on.
+
 A refusal about rates begins anew with two: its window is used up, and when the next one opens, all
-who wait would come at once; doubling back takes a few round trips. (Halving, as TCP does, suits a
-pipe whose width changes little; a window of quota empties to nothing.)
+who wait would come at once. (Halving, as TCP does, suits a pipe whose width changes little; a window
+of quota empties to nothing.)
 """
 
 from math import inf
@@ -24,22 +27,24 @@ class SlowStart:
     def __init__(self, own: Pool, shared: Pool) -> None:
         self._own = own
         self._shared = shared
-        self.admits = _STRANGERS
+        self.admits: float = _STRANGERS
 
-    def succeed(self) -> None:
-        self.admits += 1
+    def succeed(self, now: float) -> None:
+        """Admit one more in a round of answers, if nothing is known yet."""
+        self.admits = _STRANGERS if self._is_known(now) else self.admits + 1 / self.admits
 
     def restart(self) -> None:
         self.admits = _STRANGERS
 
-    def restore(self, admits: int) -> None:
+    def restore(self, admits: float) -> None:
         """Admit as many as before a restart."""
         self.admits = max(self.admits, admits)
 
     def opens(self, now: float, tokens: int) -> float:
-        if self._own.in_flight < self.admits:
-            return now
-        return now if self._own.is_known(now) or self._shared.is_known(now) else inf
+        return now if self._own.in_flight < self.admits or self._is_known(now) else inf
 
     def block(self, key: str, now: float, tokens: int, least: int) -> Block:
         return Block(key, "slow_start", None, told=False, hard=False)
+
+    def _is_known(self, now: float) -> bool:
+        return self._own.is_known(now) or self._shared.is_known(now)

@@ -115,6 +115,14 @@ class Usage:
         """Return what was under way at a moment, of what has been answered since."""
         return max(0, self.counted(moment) - self.surely(moment))
 
+    def served(self, after: float, until: float) -> int:
+        """Return what may have been counted between two moments of calls that were served."""
+        return self._late.between(after, inf) - self._early.between(until, inf)
+
+    def doubted(self, after: float, until: float) -> int:
+        """Return what was refused or failed between two moments and may have been counted."""
+        return self._doubtful.between(after, until)
+
     def maybe(self, after: float, until: float = inf) -> int:
         """Return all that may have been counted between two moments."""
         counted = (
