@@ -16,6 +16,7 @@ the worst of the fleets that share its scenario and what was told; `--each` prin
     avoidable  requests that failed at a moment at which a sound provider had room for them
     refused    429s that providers gave, per 1,000 requests
     later      the same, after the first window
+    late       429s of a provider in the second half of the hour
     harvest    answers, compared with the oracle's
     paid       answers that providers gave, per answer that a client got
     waited     seconds by which an answer came later than its provider needed: the mean
@@ -66,6 +67,7 @@ COLUMNS: Final = {
     "avoidable": "{:11}",
     "refused": "{:9.1f}",
     "later": "{:8.1f}",
+    "late": "{:7.2f}",
     "harvest": "{:9.1%}",
     "paid": "{:6.2f}",
     "waited": "{:8.2f}",
@@ -190,6 +192,7 @@ def _worst(figures: Sequence[Figures]) -> dict[str, Any]:
         "avoidable": max(each.avoidable for each in figures),
         "refused": max(each.refused for each in figures),
         "later": max(each.refused_later for each in figures),
+        "late": max(each.refused_late for each in figures),
         "harvest": min(each.harvest for each in figures),
         "paid": max(each.paid for each in figures),
         "waited": max(each.waited for each in figures),

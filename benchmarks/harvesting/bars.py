@@ -73,7 +73,10 @@ BARS: Final = (
     Bar("harvest", _always, least=0.93),
 )
 
-# Telling never makes anything worse than not telling, except by as much as chance may.
+# Telling never makes anything worse than not telling, except by as much as chance may. That what was
+# told is wrong is found out once, which costs what it costs to find out what nobody told, but at
+# another time: so refusals are compared when both have learned. Two calls of a provider show that an
+# amount is right, and how its window moves; when they are due is chance.
 REFUSED_BY_CHANCE: Final = 2.0
 HARVEST_BY_CHANCE: Final = 0.01
 
@@ -91,7 +94,7 @@ def judge(played: Iterable[tuple[Case, Figures]]) -> Iterator[Result]:
 
 def _no_worse(untold: Figures | None) -> Iterator[Bar]:
     if untold is not None:
-        yield Bar("refused_later", _always, most=untold.refused_later + REFUSED_BY_CHANCE)
+        yield Bar("refused_late", _always, most=untold.refused_late + REFUSED_BY_CHANCE)
         # A wait for evidence may end in room, which the oracle never waits for: that sets no standard.
         yield Bar("harvest", _always, least=min(1.0, untold.harvest) - HARVEST_BY_CHANCE)
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .cases import SCENARIOS, Case
+from .cases import PROVIDERS, SCENARIOS, Case
 from .oracle import most_served
 from .stage import Stage, make_stage
 from .traffic import Request, traffic
@@ -20,6 +20,7 @@ class Figures:
         avoidable: Requests that failed at a moment at which a sound provider had room for them.
         refused: 429s that providers gave, per 1,000 requests.
         refused_later: The same, of what came after the first window.
+        refused_late: 429s that a provider gave on average in the second half of the hour.
         harvest: Answers, compared with the oracle's.
         paid: Answers that providers gave, per answer that a client got.
         waited: Seconds by which an answer came later than its provider needed: the mean.
@@ -30,6 +31,7 @@ class Figures:
     avoidable: int
     refused: float
     refused_later: float
+    refused_late: float
     harvest: float
     paid: float
     waited: float
@@ -57,11 +59,16 @@ async def _play(case: Case, seed: int, windows: float) -> Figures:
     await stage.clock.run(stage.send_all(requests))
     patience = scenario.queue * case.length
     possible = most_served(requests, stage.fleet, began=began, patience=patience)
-    return _figures(stage, requests, possible, began, case.length)
+    return _figures(stage, requests, possible, began, case.length, windows * case.length)
 
 
-def _figures(
-    stage: Stage, requests: Sequence[Request], possible: int, began: float, first: float
+def _figures(  # noqa: PLR0917 - as its caller has them
+    stage: Stage,
+    requests: Sequence[Request],
+    possible: int,
+    began: float,
+    first: float,
+    whole: float,
 ) -> Figures:
     refused = [call.time - began for call in stage.fleet.calls if call.status == 429]
     served = sum(provider.served for provider in stage.fleet)
@@ -73,6 +80,7 @@ def _figures(
         refused_later=_per_thousand(
             [at for at in refused if at >= first], [each for each in requests if each.at >= first]
         ),
+        refused_late=sum(at >= whole / 2 for at in refused) / PROVIDERS,
         harvest=stage.answered / possible,
         paid=served / max(1, stage.answered),
         waited=stage.late / max(1, stage.answered),
