@@ -35,6 +35,7 @@ T = TypeVar("T")
 SUCCESS: Final = Report(Ended.SUCCESS)
 NEUTRAL: Final = Report(Ended.NEUTRAL)
 REFUSED: Final = Report(Ended.REFUSED, bench=Bench.RATE)
+GUESSED_FREE: Final = Report(Ended.REFUSED, bench=Bench.RATE, scope=Scope.FREE)
 FAILED: Final = Report(Ended.FAILED, bench=Bench.FAULT)
 
 
@@ -165,6 +166,11 @@ def _target(
 def _stranger(name: str, account: str | None = None) -> _Target:
     """Make a target of which nothing is known."""
     return _Target(f"{account or name}/{name}", account or name)
+
+
+def _siblings(account: str = "a") -> list[_Target]:
+    """Make two free models of an account, and one that costs money."""
+    return [_target(name, account=account) for name in ("one:free", "two:free", "paid")]
 
 
 def _reasons(seen: Preview) -> list[str | None]:
@@ -349,6 +355,17 @@ async def an_account_limit_is_shared_by_its_models(bank: Bank) -> None:
     _equal("the choice", (await bank.take(other, elsewhere)).target, elsewhere)
 
 
+async def a_limit_of_free_models_is_shared_by_them_alone(bank: Bank) -> None:
+    """A limit of scope free counts the calls of an account's `:free` models, and of no others."""
+    limit = "1 request/minute"
+    names = ("one:free", "two:free", "paid")
+    one, two, paid = (_target(name, limit, account="a", scope=Scope.FREE) for name in names)
+    await bank.call(paid)
+    _equal("the choice", (await bank.call(one)).target, one)
+    _equal("the scope", (await bank.status(one)).limits[0].scope, Scope.FREE)
+    _equal("the choice", (await bank.take(two, paid)).target, paid)
+
+
 async def our_own_count_never_refuses(bank: Bank) -> None:
     """A full count is soft: where nothing else serves, one probe at a time goes past it."""
     target = _target("t", "1 request/minute")
@@ -454,6 +471,16 @@ async def an_account_reading_covers_its_models(bank: Bank) -> None:
     _equal("the choice", (await bank.take(other, elsewhere)).target, elsewhere)
 
 
+async def a_reading_of_free_models_covers_them_alone(bank: Bank) -> None:
+    """A counter of an account's `:free` models is empty for all of them, and for no others."""
+    one, two, paid = _siblings()
+    empty = Reading(Metric.REQUESTS, remaining=0, reset=20.0, scope=Scope.FREE)
+    bank.ledger.settle(await bank.take(one), Report(Ended.SUCCESS, readings=(empty,)))
+    _equal("the choice", (await bank.take(two, paid)).target, paid)
+    block = await bank.block(two)
+    _equal("the block", (block.reason, block.told, block.hard), ("reading", True, True))
+
+
 # --- cooldowns
 
 
@@ -506,6 +533,24 @@ async def a_told_account_refusal_covers_its_models(bank: Bank) -> None:
     await bank.call(one, report=_told(10))
     await bank.call(other, report=_told(20, scope=Scope.ACCOUNT))
     _near("until", (await bank.block(one)).until, bank.now + 20)
+
+
+async def a_refusal_of_free_models_covers_them_alone(bank: Bank) -> None:
+    """Scope free keeps off an account's `:free` models, told or guessed, and no others."""
+    for report, seconds in ((_told(10, scope=Scope.FREE), 10.0), (GUESSED_FREE, 30.0)):
+        one, two, paid = _siblings(f"account-{seconds:g}")
+        await bank.call(one, report=report)
+        block = _is(Block, (await bank.preview(two)).blocks[0])
+        _near("until", block.until, bank.now + seconds)
+        _equal("told", block.told, report.delay is not None)
+        _equal("the choice", (await bank.take(two, paid)).target, paid)
+
+
+async def a_refusal_of_free_models_elsewhere_covers_the_target(bank: Bank) -> None:
+    """Where a target is none of them by its name, the refusal is its own all the same."""
+    target, sibling = _target("t", account="a"), _target("u:free", account="a")
+    await bank.call(target, report=_told(10, scope=Scope.FREE))
+    _equal("the choice", (await bank.take(target, sibling)).target, sibling)
 
 
 async def out_of_service_is_hard_and_doubles(bank: Bank) -> None:
@@ -724,6 +769,7 @@ SCENARIOS: Final[Sequence[Scenario]] = (
     tokens_are_corrected_by_the_real_count,
     a_refused_call_costs_its_request_and_no_tokens,
     an_account_limit_is_shared_by_its_models,
+    a_limit_of_free_models_is_shared_by_them_alone,
     our_own_count_never_refuses,
     a_reading_lowers_room_at_once,
     a_reading_is_lowered_by_what_it_may_not_contain,
@@ -734,11 +780,14 @@ SCENARIOS: Final[Sequence[Scenario]] = (
     tokens_left_must_hold_the_estimate,
     an_estimate_beyond_the_told_limit_is_only_soft,
     an_account_reading_covers_its_models,
+    a_reading_of_free_models_covers_them_alone,
     a_told_cooldown_is_kept_to_the_moment,
     a_told_time_is_never_shortened,
     a_late_success_erases_no_cooldown,
     cool_down_is_as_if_told,
     a_told_account_refusal_covers_its_models,
+    a_refusal_of_free_models_covers_them_alone,
+    a_refusal_of_free_models_elsewhere_covers_the_target,
     out_of_service_is_hard_and_doubles,
     a_half_open_target_lets_one_request_try,
     a_half_open_probe_without_a_word_leaves_it_to_the_next,
