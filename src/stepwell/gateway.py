@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from stepwell.ledgers.memory import MemoryLedger
 from stepwell.observe import Event, Observer
 from stepwell.providers.dialects import dialect
 from stepwell.quota.ledger import Ledger
-from stepwell.quota.reading import Reading
+from stepwell.quota.reading import Hint
 from stepwell.routing.chain import Routes, Step, Target
 from stepwell.routing.trail import Attempt
 from stepwell.secrets import Redactor, Secret
@@ -136,7 +136,7 @@ class Gateway:
         request: ChatRequest,
         step: Step,
         target: Target,
-        observe: Callable[[Sequence[Reading]], object],
+        observe: Callable[[Hint], object],
     ) -> Reply:
         """Call one target once, past the ledger: for requests and `stepwell check --live` alike.
 

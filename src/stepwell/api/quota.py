@@ -58,15 +58,18 @@ class Quota:
         }
 
     def _target(self, status: TargetStatus) -> dict[str, Any]:
-        block = status.block
+        block, gateway = status.block, self._gateway
+        others = gateway.dispatcher.asides.counters(
+            status.key, status.account, gateway.clock.monotonic()
+        )
         return {
             "target": status.key,
             "account": status.account,
             "model": status.key.removeprefix(f"{status.account}/"),
             "ready": block is None,
             "in_flight": status.in_flight,
-            "cooldown": None if block is None else block_fields(block, self._gateway.clock),
-            "limits": [self._limit(limit) for limit in status.limits],
+            "cooldown": None if block is None else block_fields(block, gateway.clock),
+            "limits": [self._limit(limit) for limit in (*status.limits, *others)],
         }
 
     def _limit(self, limit: LimitStatus) -> dict[str, Any]:

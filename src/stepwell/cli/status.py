@@ -130,7 +130,7 @@ def _targets(document: Mapping[str, Any]) -> Table:
 def _limits(target: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     for limit in target["limits"]:
         amount = "?" if limit["limit"] is None else limit["limit"]
-        window = "" if limit["window"] is None else f"/{seconds_text(limit['window'])}"
+        window = f"/{seconds_text(limit['window'])}" if limit["window"] else ""
         left = "?" if limit["remaining"] is None else str(limit["remaining"])
         shared = SHARED.get(limit["scope"], "")
         what = f"{amount} {limit['metric']}{window}{shared}"
