@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,8 @@ from stepwell.ledgers.memory import MemoryLedger
 from stepwell.observe import Event, Observer
 from stepwell.providers.dialects import dialect
 from stepwell.quota.ledger import Ledger
-from stepwell.quota.reading import Reading
-from stepwell.routing.chain import Step, Target
+from stepwell.quota.reading import Hint
+from stepwell.routing.chain import Routes, Step, Target
 from stepwell.routing.trail import Attempt
 from stepwell.secrets import Redactor, Secret
 from stepwell.settings import Account, ProviderSettings, Settings
@@ -67,6 +67,7 @@ class Gateway:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
         self.routes = settings.routes()
+        self._targets = _targets(self.routes)
         self.redactor = Redactor(settings.secrets())
         self.logger = _logger(self.redactor)
         self.ledger: Ledger = ledger or MemoryLedger(self.clock)
@@ -135,7 +136,7 @@ class Gateway:
         request: ChatRequest,
         step: Step,
         target: Target,
-        observe: Callable[[Sequence[Reading]], object],
+        observe: Callable[[Hint], object],
     ) -> Reply:
         """Call one target once, past the ledger: for requests and `stepwell check --live` alike.
 
@@ -168,7 +169,7 @@ class Gateway:
 
     async def health(self) -> Mapping[str, str]:
         """Return each component's state, `ok` or one word; nothing about keys or reasons."""
-        statuses = await self.ledger.snapshot()
+        statuses = await self.ledger.snapshot(self._targets)
         blocked = {status.key for status in statuses if status.block and status.block.hard}
         dry = any(
             all(target.key in blocked for step in chain.steps for target in step.targets)
@@ -196,11 +197,9 @@ class Gateway:
         url = self.settings.database.url
         if url is None or not isinstance(self.ledger, MemoryLedger):
             return None
-        chains = self.routes.chains.values()
-        targets = {t.key: t for chain in chains for step in chain.steps for t in step.targets}
         return _journal_at(url)(
             self.ledger,
-            targets=list(targets.values()),
+            targets=self._targets,
             identify=self._identify,
             clock=self.clock,
             logger=self.logger,
@@ -268,6 +267,12 @@ class Gateway:
     def _log(self, event: Event) -> None:
         if isinstance(event, Attempt):
             self.logger.debug("%s %s %s", event, event.words, event.account)
+
+
+def _targets(routes: Routes) -> tuple[Target, ...]:
+    """Return what stands in chains, each once."""
+    steps = (step for chain in routes.chains.values() for step in chain.steps)
+    return tuple({target.key: target for step in steps for target in step.targets}.values())
 
 
 def _journal_at(url: Secret) -> "partial[Journal]":

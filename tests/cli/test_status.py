@@ -102,6 +102,15 @@ def test_a_target_without_limits_has_a_line() -> None:
     assert "none known" in line(lines, "x/y")
 
 
+def test_a_counter_of_calls_at_once_has_no_window() -> None:
+    """It is of this moment, and of no stretch of time."""
+    told = {"metric": "concurrency", "window": 0.0, "limit": 5, "used": 2, "remaining": 3}
+    limit = {**told, "reset": None, "reset_at": None, "scope": "free", "source": "told"}
+    target = {"target": "x/y", "ready": True, "in_flight": 0, "cooldown": None, "limits": [limit]}
+    shown = line(drawn({"chains": [], "targets": [target]}), "x/y")
+    assert "5 concurrency of all :free models" in shown
+
+
 def test_words_of_providers_do_not_drive_the_terminal() -> None:
     """Control characters are left out."""
     cooldown = {"reason": "cooldown", "told": False, "retry_after": None, "words": "\x1b[2Jgo away"}

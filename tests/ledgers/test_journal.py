@@ -23,13 +23,14 @@ from stepwell.quota.ledger import (
     Reservation,
     TargetStatus,
 )
-from stepwell.quota.limit import Limit
+from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.quota.reading import Reading
 from stepwell.routing.chain import Target
 from stepwell.testing import FakeClock
 
 DAY = 86400.0
 LIMIT = Limit.parse("100 requests/day")
+FREE_LIMIT = Limit(Metric.REQUESTS, 50, DAY, Scope.FREE)
 TARGET = Target("alpha", "alpha", "model-1", (LIMIT,))
 OTHER = Target("beta", "beta", "model-1", (LIMIT,))
 TARGETS = (TARGET, OTHER)
@@ -210,6 +211,25 @@ async def test_a_reading_outlives_the_process(open_book: Open) -> None:
 
     assert isinstance(answer, Exhausted)
     assert answer.until == pytest.approx(first.clock.monotonic() + 5000.0 - INTERVAL)
+
+
+async def test_what_free_models_share_outlives_the_process(open_book: Open) -> None:
+    """What one of them was told holds for the others, and for no paid model, after a crash too."""
+    names = ("one:free", "two:free", "paid")
+    one, two, paid = (Target("alpha", "alpha", name, (FREE_LIMIT,)) for name in names)
+    first = open_book(targets=(one, two, paid))
+    await first.recall()
+    await first.report(Report(Ended.SUCCESS), one)
+    told = Report(Ended.REFUSED, bench=Bench.RATE, delay=5000.0, scope=Scope.FREE)
+    await first.report(told, one)
+    await first.quiet()
+    again = open_book(targets=(one, two, paid))
+
+    answer = await again.reserve(two)
+    assert isinstance(answer, Exhausted)
+    assert answer.until == pytest.approx(first.clock.monotonic() + 5000.0)
+    assert (await again.status(two)).limits[0].used == 2
+    assert isinstance(await again.reserve(paid), Reservation)
 
 
 async def test_a_request_waits_for_no_write(open_book: Open) -> None:

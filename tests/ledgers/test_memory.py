@@ -21,7 +21,8 @@ from stepwell.quota.limit import Limit, Scope
 from stepwell.quota.reading import Reading
 from stepwell.routing.chain import Target
 from stepwell.testing.clock import FakeClock
-from stepwell.testing.ledger import SCENARIOS, Bank, Scenario, check_ledger
+from stepwell.testing.ledger import SCENARIOS, check_ledger
+from stepwell.testing.ledger.bank import Bank, Scenario
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)

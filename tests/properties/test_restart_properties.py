@@ -29,15 +29,16 @@ TARGETS = (
     Target(
         "a",
         "a",
-        "known",
+        "known:free",
         (
             Limit(Metric.REQUESTS, 3, window=6.0),
             Limit(Metric.TOKENS, 200, window=60.0),
             Limit(Metric.REQUESTS, 5, window=10.0, scope=Scope.ACCOUNT),
+            Limit(Metric.REQUESTS, 6, window=15.0, scope=Scope.FREE),
         ),
         concurrency=4,
     ),
-    Target("a", "a", "stranger", concurrency=4),
+    Target("a", "a", "stranger:free", concurrency=4),
     Target("b", "b", "stranger"),
 )
 MOMENTS = (0.0, 0.5, 5.0, 7.0, 33.0, 61.0, 700.0)

@@ -244,7 +244,7 @@ REFUSALS = [
         "quota_exhausted",
         43_200,
         "account-free",
-        counters=[("requests", DAY, 1_000, 0, 43_200.0, "model")],
+        counters=[("requests", DAY, 1_000, 0, 43_200.0, "free")],
     ),
     refusal(
         "openrouter",
@@ -254,7 +254,7 @@ REFUSALS = [
         43_200,
         "account-free",
         headers={"retry-after": "20"},
-        counters=[("requests", DAY, None, 0, 43_200.0, "model")],
+        counters=[("requests", DAY, None, 0, 43_200.0, "free")],
     ),
     refusal(
         "openrouter",

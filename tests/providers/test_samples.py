@@ -20,7 +20,8 @@ from stepwell.providers.dialects import (
     summarize,
     wait_of,
 )
-from stepwell.quota.reading import Hint, Other, Reading, Tier
+from stepwell.quota.limit import Scope
+from stepwell.quota.reading import Hint, Other, Reading
 
 SAMPLES: list[dict[str, Any]] = json.loads(
     Path(__file__).with_name("samples.json").read_text(encoding="utf-8")
@@ -37,11 +38,11 @@ WINDOWS: dict[str, float | None] = {
     "month": 2_592_000.0,
     "unknown": None,
 }
-# What shares a counter, in our two words. A bucket of all free models is booked at each of them.
+# What shares a counter, in our words.
 SCOPES: dict[str | None, str] = {
     **dict.fromkeys(("model", "account+model", "project+model", "deployment", None), "model"),
     **dict.fromkeys(("account", "key", "ip"), "account"),
-    "account-free": "model",
+    "account-free": "free",
 }
 COVERS = {"ip": "account", "key": "account"}
 COOLDOWNS = {"derived": "stated", "until-reset": "stated"}
@@ -201,9 +202,10 @@ def test_the_largest_request_is_learned_where_it_is_told(sample: dict[str, Any])
 @pytest.mark.parametrize("sample", EVERY)
 def test_openrouters_tiers_are_told_apart(sample: dict[str, Any]) -> None:
     """The free models' day is not the paid models', and credit is not the free models' trouble."""
-    tiers = {"account-free": Tier.FREE, "account-paid": Tier.PAID}
+    hint, scope = read(sample, "auto"), sample["expect"]["cooldown"]["scope"]
 
-    assert read(sample, "auto").tier is tiers.get(sample["expect"]["cooldown"]["scope"])
+    assert (hint.scope is Scope.FREE) == (scope == "account-free")
+    assert hint.paid == (scope == "account-paid")
 
 
 @pytest.mark.parametrize("sample", EVERY)

@@ -14,7 +14,7 @@ def fly(pool: Pool, calls: int) -> None:
 def test_a_stranger_admits_one_more_with_each_round_of_answers() -> None:
     """Two calls at once, then three, then four."""
     own = Pool(Scope.MODEL)
-    gate = SlowStart(own, Pool(Scope.ACCOUNT))
+    gate = SlowStart((own, Pool(Scope.ACCOUNT)))
     for answers, calls in ((0, 2), (1, 3), (2, 4)):
         for _ in range(answers):
             gate.succeed(0.0)
@@ -27,7 +27,7 @@ def test_a_stranger_admits_one_more_with_each_round_of_answers() -> None:
 def test_a_target_whose_limit_proves_wrong_is_a_stranger_again() -> None:
     """However many calls went well while it was known."""
     own = Pool(Scope.MODEL)
-    gate = SlowStart(own, Pool(Scope.ACCOUNT))
+    gate = SlowStart((own, Pool(Scope.ACCOUNT)))
     own.adopt([Limit.parse("100 requests/minute")])
     fly(own, 3)
     for _ in range(20):

@@ -4,7 +4,7 @@ import pytest
 
 from stepwell.quota.ledger import Bench, Ended
 from stepwell.quota.limit import Scope
-from stepwell.quota.reading import About, Hint, Tier
+from stepwell.quota.reading import About, Hint
 from stepwell.routing.verdict import TABLE, Outcome, Rule, Then, Verdict, outcome_of
 
 # The table of the design, written a second time, so that no row changes by accident.
@@ -84,16 +84,15 @@ def test_money_and_keys_bench_the_whole_account(outcome: Outcome) -> None:
 
 def test_no_credit_for_paid_models_leaves_the_free_ones() -> None:
     """Only the target that was refused is out of service; the account stays."""
-    hint = Hint(scope=Scope.ACCOUNT, tier=Tier.PAID)
+    hint = Hint(scope=Scope.ACCOUNT, paid=True)
     report = Verdict(Outcome.NO_CREDIT, hint).report(None)
     assert (report.bench, report.scope) == (Bench.MODEL, Scope.MODEL)
 
 
 def test_the_free_models_day_does_not_bench_the_paid_ones() -> None:
-    """The ledger knows accounts and targets: of the two, the one that covers no more is told."""
-    hint = Hint(scope=Scope.ACCOUNT, tier=Tier.FREE)
-    report = Verdict(Outcome.RATE_LIMITED, hint).report(None)
-    assert (report.bench, report.scope) == (Bench.RATE, Scope.MODEL)
+    """The ledger is told the scope that was proved, between a model's and the account's."""
+    report = Verdict(Outcome.RATE_LIMITED, Hint(scope=Scope.FREE)).report(None)
+    assert (report.bench, report.scope) == (Bench.RATE, Scope.FREE)
 
 
 def test_a_known_length_begins_the_ledgers_guess() -> None:

@@ -14,6 +14,10 @@ def step(provider: str, model: str = "m", keys: int = 1) -> Step:
     return Step(provider, model, targets, timeout=60.0)
 
 
+def descent(steps: Sequence[Step]) -> Waterfall[str]:
+    return Waterfall([(step, target) for step in steps for target in step.targets])
+
+
 def play(waterfall: Waterfall[str], outcomes: Sequence[tuple[str, Outcome | str]]) -> Move[str]:
     """Play against `(account, outcome)` in turn; "dry" is the ledger's Exhausted."""
     move = waterfall.start()
@@ -39,24 +43,24 @@ def asked(move: Move[str]) -> list[str]:
 
 def test_all_targets_of_all_steps_are_asked_for_in_order() -> None:
     """A step with three keys is three targets."""
-    assert asked(Waterfall([step("a", keys=3), step("b")]).start()) == ["a", "a#2", "a#3", "b"]
+    assert asked(descent([step("a", keys=3), step("b")]).start()) == ["a", "a#2", "a#3", "b"]
 
 
 def test_a_failed_target_is_left_out_of_the_rest_of_the_pass() -> None:
     """Each target is tried at most once in a pass."""
-    move = play(Waterfall([step("a"), step("b")]), [("a", Outcome.RATE_LIMITED)])
+    move = play(descent([step("a"), step("b")]), [("a", Outcome.RATE_LIMITED)])
     assert asked(move) == ["b"]
 
 
 def test_an_answer_ends_it() -> None:
     """The first sound reply is delivered."""
-    move = play(Waterfall([step("a"), step("b")]), [("a", Outcome.FAULT), ("b", Outcome.ANSWER)])
+    move = play(descent([step("a"), step("b")]), [("a", Outcome.FAULT), ("b", Outcome.ANSWER)])
     assert move == Deliver("b:answer")
 
 
 def test_accidents_get_a_second_pass_and_refusals_do_not() -> None:
     """Only what failed by accident, and what was not asked, is tried again, once."""
-    waterfall = Waterfall[str]([step("a"), step("b"), step("c")])
+    waterfall = descent([step("a"), step("b"), step("c")])
     outcomes = [("a", Outcome.UNREACHABLE), ("b", Outcome.RATE_LIMITED), ("c", "dry")]
     assert play(waterfall, outcomes) == Pause()
     assert asked(waterfall.rested()) == ["a", "c"]
@@ -64,22 +68,22 @@ def test_accidents_get_a_second_pass_and_refusals_do_not() -> None:
 
 def test_there_is_no_third_pass() -> None:
     """After the second pass the request is given up."""
-    waterfall = Waterfall[str]([step("a")])
+    waterfall = descent([step("a")])
     assert play(waterfall, [("a", Outcome.FAULT), ("a", Outcome.FAULT)]) == GiveUp(None)
 
 
 def test_exhaustion_is_given_up_with_the_ledgers_word() -> None:
     """The soonest reset reaches the client."""
-    assert play(Waterfall([step("a")]), [("a", "dry")]) == GiveUp(Exhausted(9.0, ()))
+    assert play(descent([step("a")]), [("a", "dry")]) == GiveUp(Exhausted(9.0, ()))
 
 
 def test_a_refusal_is_put_to_one_other_provider_and_the_first_one_is_delivered() -> None:
     """Two providers agree that the request is wrong; the first one's words go to the client."""
-    waterfall = Waterfall[str]([step("a", keys=2), step("b"), step("c")])
+    waterfall = descent([step("a", keys=2), step("b"), step("c")])
     move = play(waterfall, [("a", Outcome.REFUSED)])
     assert asked(move) == ["b", "c"]
     assert play(
-        Waterfall([step("a", keys=2), step("b"), step("c")]),
+        descent([step("a", keys=2), step("b"), step("c")]),
         [("a", Outcome.REFUSED), ("b", Outcome.REFUSED)],
     ) == Deliver("a:refused")
 
@@ -87,51 +91,51 @@ def test_a_refusal_is_put_to_one_other_provider_and_the_first_one_is_delivered()
 def test_a_dry_second_opinion_is_passed_over() -> None:
     """A 429 is no opinion on the request; the next provider is asked."""
     outcomes = [("a", Outcome.REFUSED), ("b", Outcome.RATE_LIMITED), ("c", Outcome.ANSWER)]
-    assert play(Waterfall([step("a"), step("b"), step("c")]), outcomes) == Deliver("c:answer")
+    assert play(descent([step("a"), step("b"), step("c")]), outcomes) == Deliver("c:answer")
 
 
 def test_a_refusal_is_delivered_when_nobody_else_can_be_asked() -> None:
     """The client's mistake is told as such, not as exhaustion."""
     outcomes = [("a", Outcome.REFUSED), ("b", "dry")]
-    assert play(Waterfall([step("a"), step("b")]), outcomes) == Deliver("a:refused")
+    assert play(descent([step("a"), step("b")]), outcomes) == Deliver("a:refused")
 
 
 def test_an_empty_answer_is_put_to_one_other_target_and_the_second_one_is_it() -> None:
     """If two say nothing, nothing is the answer."""
     outcomes = [("a", Outcome.EMPTY), ("a#2", Outcome.EMPTY)]
-    assert play(Waterfall([step("a", keys=2), step("b")]), outcomes) == Deliver("a#2:empty")
+    assert play(descent([step("a", keys=2), step("b")]), outcomes) == Deliver("a#2:empty")
 
 
 def test_an_empty_answer_wins_over_a_refusal_in_either_order() -> None:
     """Empty is an answer all the same."""
     first = [("a", Outcome.EMPTY), ("b", Outcome.REFUSED)]
     second = [("a", Outcome.REFUSED), ("b", Outcome.EMPTY)]
-    assert play(Waterfall([step("a"), step("b")]), first) == Deliver("a:empty")
-    assert play(Waterfall([step("a"), step("b")]), second) == Deliver("b:empty")
+    assert play(descent([step("a"), step("b")]), first) == Deliver("a:empty")
+    assert play(descent([step("a"), step("b")]), second) == Deliver("b:empty")
 
 
 def test_too_large_for_all_is_the_clients_to_know() -> None:
     """If every target finds it too large, the first one's words are delivered."""
     outcomes = [("a", Outcome.TOO_LARGE), ("b", Outcome.TOO_LARGE)]
-    assert play(Waterfall([step("a"), step("b")]), outcomes) == Deliver("a:too_large")
+    assert play(descent([step("a"), step("b")]), outcomes) == Deliver("a:too_large")
 
 
 def test_too_large_for_some_while_others_are_dry_is_exhaustion() -> None:
     """The one that is dry might take it later, so the client is told when."""
     outcomes = [("a", Outcome.TOO_LARGE), ("b", "dry")]
-    assert play(Waterfall([step("a"), step("b")]), outcomes) == GiveUp(Exhausted(9.0, ()))
+    assert play(descent([step("a"), step("b")]), outcomes) == GiveUp(Exhausted(9.0, ()))
 
 
 def test_what_is_held_can_be_had_when_time_is_up() -> None:
     """A request whose deadline passes gets the best reply so far."""
-    waterfall = Waterfall[str]([step("a"), step("b")])
+    waterfall = descent([step("a"), step("b")])
     play(waterfall, [("a", Outcome.EMPTY)])
     assert waterfall.best_so_far() == "a:empty"
 
 
 def test_after_a_wait_all_are_asked_for_again() -> None:
     """Also what was tried and what had a second pass; not what the request is too large for."""
-    waterfall = Waterfall[str]([step("a"), step("b"), step("c")])
+    waterfall = descent([step("a"), step("b"), step("c")])
     outcomes = [("a", Outcome.RATE_LIMITED), ("b", Outcome.TOO_LARGE), *[("c", "dry")] * 2]
     assert isinstance(play(waterfall, outcomes), GiveUp)
     assert waterfall.failed == {"a/m"}
@@ -141,7 +145,7 @@ def test_after_a_wait_all_are_asked_for_again() -> None:
 
 def test_a_pass_after_a_wait_goes_on_like_any_other() -> None:
     """Whoever fails is left out, and at the bottom the request gives up or waits again."""
-    waterfall = Waterfall[str]([step("a"), step("b")])
+    waterfall = descent([step("a"), step("b")])
     assert isinstance(play(waterfall, [("a", "dry")]), GiveUp)
     target = waterfall.anew()[1]
     assert waterfall.reserved(Reservation(target, 1, 0.0)).target.account == "b"

@@ -43,7 +43,9 @@ def test_each_model_has_the_limits_that_the_preset_knows() -> None:
 def test_limits_of_the_account_come_with_the_models_that_share_them() -> None:
     """OpenRouter's free models have one quota."""
     step = step_of({"preset": "openrouter"}, "p/qwen/qwen3-coder:free")
-    assert {limit.scope for limit in step.targets[0].limits} == {Scope.ACCOUNT}
+    assert {limit.scope for limit in step.targets[0].limits} == {Scope.FREE}
+    paid = step_of({"preset": "openrouter"}, "p/qwen/qwen3-coder")
+    assert paid.targets[0].limits == ()
 
 
 def test_a_presets_day_begins_when_the_providers_does() -> None:

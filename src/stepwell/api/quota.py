@@ -10,7 +10,6 @@ from stepwell.api.auth import principal_of
 from stepwell.api.envelope import block_fields, encode, instant, moment
 from stepwell.gateway import Gateway
 from stepwell.quota.ledger import LimitStatus, TargetStatus
-from stepwell.quota.limit import Limit
 from stepwell.routing.chain import Chain, Step, Target
 
 # A request of any size, as far as that can be said without one.
@@ -27,15 +26,16 @@ class Quota:
         gateway = self._gateway
         allowed = principal_of(request.scope).chains
         chains = gateway.routes.usable(allowed)
-        statuses = {status.key: status for status in await gateway.ledger.snapshot()}
+        targets = {target.key: target for target in _targets(chains)}
+        snapshot = await gateway.ledger.snapshot(tuple(targets.values()))
+        statuses = {status.key: status for status in snapshot}
         # Who may use all chains may see what `pins: any` has led to as well.
-        pinned = statuses if allowed is None else {}
-        shown = {target.key: _status(target) for target in _targets(chains)} | pinned
+        shown = dict.fromkeys([*targets, *(statuses if allowed is None else ())])
         body = {
             "object": "stepwell.quota",
             "time": instant(gateway.clock.time()),
             "chains": [await self._chain(chain) for chain in chains],
-            "targets": [self._target(statuses.get(key, status)) for key, status in shown.items()],
+            "targets": [self._target(statuses[key]) for key in shown],
         }
         return Response(gateway.redactor(encode(body)), media_type="application/json")
 
@@ -58,15 +58,18 @@ class Quota:
         }
 
     def _target(self, status: TargetStatus) -> dict[str, Any]:
-        block = status.block
+        block, gateway = status.block, self._gateway
+        others = gateway.dispatcher.asides.counters(
+            status.key, status.account, gateway.clock.monotonic()
+        )
         return {
             "target": status.key,
             "account": status.account,
             "model": status.key.removeprefix(f"{status.account}/"),
             "ready": block is None,
             "in_flight": status.in_flight,
-            "cooldown": None if block is None else block_fields(block, self._gateway.clock),
-            "limits": [self._limit(limit) for limit in status.limits],
+            "cooldown": None if block is None else block_fields(block, gateway.clock),
+            "limits": [self._limit(limit) for limit in (*status.limits, *others)],
         }
 
     def _limit(self, limit: LimitStatus) -> dict[str, Any]:
@@ -94,22 +97,3 @@ def _step(step: Step) -> dict[str, Any]:
         "paid": step.paid,
         "targets": [target.key for target in step.targets],
     }
-
-
-def _status(target: Target) -> TargetStatus:
-    """Return how a target stands that nobody has asked for yet."""
-    limits = tuple(_untouched(limit) for limit in target.limits)
-    return TargetStatus(target.key, target.account, in_flight=0, limits=limits, block=None)
-
-
-def _untouched(limit: Limit) -> LimitStatus:
-    return LimitStatus(
-        metric=limit.metric,
-        window=limit.window,
-        limit=limit.amount,
-        used=0,
-        remaining=limit.amount,
-        reset=None,
-        scope=limit.scope,
-        source="configured",
-    )

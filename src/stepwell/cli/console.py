@@ -23,6 +23,12 @@ WRONG_SETTINGS: Final = 2
 PIPE_WIDTH: Final = 120
 """Columns of a table that goes to a file or a pipe, where nobody can say how wide it may be."""
 
+SHARED: Final[Mapping[str, str]] = {
+    "account": " of the account",
+    "free": " of all :free models",
+}
+"""What is said of a limit by its scope, if other models share it."""
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -96,11 +102,10 @@ def duration(text: str) -> float:
 
 
 def limit_text(limit: Limit) -> str:
-    """Return a limit as settings write it: `30 requests/1m`, `... of the account`."""
+    """Return a limit as settings write it, and what shares it, if not a model's calls alone."""
     calendar = limit.calendar
     window = f"{calendar.unit} from {calendar}" if calendar else seconds_text(limit.window)
-    shared = "" if limit.scope == "model" else f" of the {limit.scope}"
-    return f"{limit.amount} {limit.metric}/{window}{shared}"
+    return f"{limit.amount} {limit.metric}/{window}{SHARED.get(limit.scope, '')}"
 
 
 def seconds_text(seconds: float) -> str:

@@ -5,7 +5,7 @@ What it shows is what the gateway would see: the same address, headers, dialect 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -15,7 +15,7 @@ import msgspec
 from stepwell.chat import ChatRequest
 from stepwell.cli.console import seconds_text
 from stepwell.gateway import Gateway
-from stepwell.quota.reading import Reading
+from stepwell.quota.reading import Hint, Other, Reading
 from stepwell.routing.chain import Step, Target
 from stepwell.routing.verdict import Outcome
 from stepwell.upstream.client import Reply
@@ -120,9 +120,9 @@ def targets(gateway: Gateway) -> list[tuple[Step, Target]]:
 
 
 async def _call(gateway: Gateway, step: Step, target: Target) -> Finding:
-    told: list[Reading] = []
+    told: list[Hint] = []
     started = gateway.clock.monotonic()
-    reply = await gateway.call(ChatRequest(QUESTION), step, target, told.extend)
+    reply = await gateway.call(ChatRequest(QUESTION), step, target, told.append)
     seconds = gateway.clock.monotonic() - started
     outcome = reply.verdict.outcome
     known = PROVES.get(outcome, _ELSE)
@@ -135,7 +135,7 @@ async def _call(gateway: Gateway, step: Step, target: Target) -> Finding:
         outcome=outcome,
         status=reply.status,
         latency_ms=round(1000 * seconds, 1),
-        limits=_limits([*told, *reply.verdict.hint.readings]),
+        limits=_limits([*told, reply.verdict.hint]),
         reason="" if ok else gateway.redactor(_reason(reply)),
     )
 
@@ -150,14 +150,18 @@ def _reason(reply: Reply) -> str:
     return f"{what}{status}{delay}{f': {words}' if words else ''}"
 
 
-def _limits(readings: Iterable[Reading]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_reading_text(reading) for reading in readings))
+def _limits(hints: Sequence[Hint]) -> tuple[str, ...]:
+    lines = [
+        *(_counter_text(each.metric, each) for hint in hints for each in hint.readings),
+        *(_counter_text(each.name, each) for hint in hints for each in hint.others),
+    ]
+    return tuple(dict.fromkeys(lines))
 
 
-def _reading_text(reading: Reading) -> str:
+def _counter_text(what: str, told: Reading | Other) -> str:
     """Return `5 of 6 requests/6s left, whole in 2.1s`, as far as it was told."""
-    window = "" if reading.window is None else f"/{seconds_text(reading.window)}"
-    amounts: Sequence[str] = [str(n) for n in (reading.remaining, reading.limit) if n is not None]
-    left = "" if reading.remaining is None else " left"
-    back = "" if reading.reset is None else f", whole in {reading.reset:.1f}s"
-    return f"{' of '.join(amounts)} {reading.metric}{window}{left}{back}".strip()
+    window = f"/{seconds_text(told.window)}" if told.window else ""
+    amounts: Sequence[str] = [str(n) for n in (told.remaining, told.limit) if n is not None]
+    left = "" if told.remaining is None else " left"
+    back = "" if told.reset is None else f", whole in {told.reset:.1f}s"
+    return f"{' of '.join(amounts)} {what}{window}{left}{back}".strip()

@@ -12,7 +12,16 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from stepwell.cli.console import FAILED, console, fail, print_json, printable, seconds_text, table
+from stepwell.cli.console import (
+    FAILED,
+    SHARED,
+    console,
+    fail,
+    print_json,
+    printable,
+    seconds_text,
+    table,
+)
 from stepwell.cli.remote import DEFAULT_URL, KeyOption, NoAnswer, UrlOption, ask, connect
 
 EVERY: Final = 1.0
@@ -121,9 +130,9 @@ def _targets(document: Mapping[str, Any]) -> Table:
 def _limits(target: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     for limit in target["limits"]:
         amount = "?" if limit["limit"] is None else limit["limit"]
-        window = "" if limit["window"] is None else f"/{seconds_text(limit['window'])}"
+        window = f"/{seconds_text(limit['window'])}" if limit["window"] else ""
         left = "?" if limit["remaining"] is None else str(limit["remaining"])
-        shared = " of the account" if limit["scope"] == "account" else ""
+        shared = SHARED.get(limit["scope"], "")
         what = f"{amount} {limit['metric']}{window}{shared}"
         reset = limit["reset"]
         yield what, left, "" if reset is None else time_text(reset), limit["source"]

@@ -18,11 +18,12 @@ from stepwell.dispatch.sender import Sender, Upstream
 from stepwell.errors import AllProvidersExhausted, BadRequest
 from stepwell.observe import Event, Observer
 from stepwell.quota.ledger import Ended, Exhausted, Ledger
+from stepwell.routing.asides import Asides
 from stepwell.routing.chain import Step
 from stepwell.routing.explanation import Explanation, explained, rejected
 from stepwell.routing.size import Sizes
 from stepwell.routing.verdict import Outcome
-from stepwell.routing.waterfall import Deliver, GiveUp, Pause, Reserve, Send, Waterfall
+from stepwell.routing.waterfall import Deliver, GiveUp, Hop, Pause, Reserve, Send, Waterfall
 from stepwell.upstream.client import Reply
 
 Sent: TypeAlias = tuple[Send, Reply]  # a call that was made, and what came back
@@ -40,6 +41,9 @@ class Dispatcher:
         resume: Let another model go on with a broken stream.
         redact: Takes secrets out of a text.
         observers: Told of every attempt and of every request's end.
+
+    Attributes:
+        asides: What providers have said that no ledger counts.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Dispatcher:
         self._redact = redact
         self._observers = tuple(observers)
         self._sizes = Sizes()
+        self.asides = Asides()
         self._numbers = count()
         self._reservations = Reservations(clock, ledger, total=total, queue_size=queue_size)
         self._sender = Sender(
@@ -68,6 +73,7 @@ class Dispatcher:
             clock=clock,
             ledger=ledger,
             sizes=self._sizes,
+            asides=self.asides,
             redact=redact,
             tell=self._tell,
         )
@@ -93,7 +99,7 @@ class Dispatcher:
             steps = self._fitting(call, able_steps(call))
         except BadRequest as refusal:
             return rejected(call.steps, call.needs, refusal)
-        targets = [target for step in steps for target in step.targets]
+        targets = [target for _, target in self._hops(steps)]
         seen, waits = await self._reservations.preview(call, targets)
         return explained(call.steps, call.needs, steps, targets, seen, waits=waits)
 
@@ -106,7 +112,7 @@ class Dispatcher:
         call.steps = able_steps(call)
         if call.number is None:
             call.number = next(self._numbers)
-        end = await self._in_time(call, Waterfall(self._fitting(call, call.steps)))
+        end = await self._in_time(call, Waterfall(self._hops(self._fitting(call, call.steps))))
         if isinstance(end, GiveUp):
             raise await self._exhaustion(call, end.exhausted)
         move, reply = end.reply
@@ -155,6 +161,11 @@ class Dispatcher:
     def _fitting(self, call: Call, steps: Sequence[Step]) -> Sequence[Step]:
         """Return those of the steps for which the request is probably not too large."""
         return self._sizes.fitting(steps, call.request.tokens)
+
+    def _hops(self, steps: Sequence[Step]) -> list[Hop]:
+        """Return whom to ask, in order."""
+        hops = [(step, target) for step in steps for target in step.targets]
+        return self.asides.sorted(hops, self._clock.monotonic())
 
     async def _exhaustion(self, call: Call, last: Exhausted | None) -> AllProvidersExhausted:
         """Return the error that says what stands in the way, and until when."""

@@ -107,11 +107,11 @@ class Reservations:
             call: Whose targets.
             last: What the ledger said when it was asked for some of them; it goes first.
         """
-        statuses = await self._ledger.snapshot()
+        targets = [target for step in call.steps for target in step.targets]
+        statuses = await self._ledger.snapshot(targets)
         found = {status.key: status.block for status in statuses if status.block is not None}
         found |= {block.key: block for block in (last.blocks if last else ())}
-        keys = [target.key for step in call.steps for target in step.targets]
-        return {key: found[key] for key in keys if key in found}
+        return {target.key: found[target.key] for target in targets if target.key in found}
 
     async def _ask(self, place: Place) -> Reservation | Wait | Exhausted:
         """Ask the ledger; but those who wait for one of the same targets go first."""

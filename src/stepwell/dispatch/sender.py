@@ -11,7 +11,8 @@ from stepwell.errors import StepwellError
 from stepwell.observe import Observer
 from stepwell.providers.dialects import error_of
 from stepwell.quota.ledger import Ledger
-from stepwell.quota.reading import Reading
+from stepwell.quota.reading import Hint, Reading
+from stepwell.routing.asides import Asides
 from stepwell.routing.chain import Step, Target
 from stepwell.routing.size import Sizes
 from stepwell.routing.trail import Attempt
@@ -27,14 +28,14 @@ _CUT_SHORT: Final = Reply(Verdict(Outcome.ABANDONED), detail="given up")
 
 
 class Upstream(Protocol):
-    """Calls one target once. `observe` is told the counters in an answer's head at once."""
+    """Calls one target once. `observe` is told at once what an answer's head says."""
 
     async def __call__(
         self,
         request: ChatRequest,
         step: Step,
         target: Target,
-        observe: Callable[[Sequence[Reading]], object],
+        observe: Callable[[Hint], object],
         /,
     ) -> Reply: ...
 
@@ -47,6 +48,7 @@ class Sender:
         clock: For all time.
         ledger: Is told what became of each reservation.
         sizes: Learns what targets refuse as too large.
+        asides: Hears what providers say beside that.
         redact: Takes secrets out of a text.
         tell: Is told every attempt.
     """
@@ -58,6 +60,7 @@ class Sender:
         clock: Clock,
         ledger: Ledger,
         sizes: Sizes,
+        asides: Asides,
         redact: Callable[[str], str],
         tell: Observer,
     ) -> None:
@@ -65,6 +68,7 @@ class Sender:
         self._clock = clock
         self._ledger = ledger
         self._sizes = sizes
+        self._asides = asides
         self._redact = redact
         self._tell = tell
 
@@ -76,9 +80,10 @@ class Sender:
         reply = _CUT_SHORT
         told: list[Reading] = []
 
-        def observe(readings: Sequence[Reading]) -> None:
-            told.extend(readings)
-            self._ledger.observe(move.reservation, readings)
+        def observe(hint: Hint) -> None:
+            told.extend(hint.readings)
+            self._ledger.observe(move.reservation, hint.readings)
+            self._asides.served(move.target, hint, self._clock.monotonic())
 
         try:
             reply = await self._upstream(call.request, move.step, move.target, observe)
@@ -87,6 +92,7 @@ class Sender:
             attempt = self._attempt(move, reply, started, told)
             self._settle(move, reply, attempt.words)
             self._note_size(call, move, reply)
+            self._asides.hear(move.target, reply.verdict.hint.others, self._clock.monotonic())
             call.trail.attempts.append(attempt)
             self._tell(attempt)
 

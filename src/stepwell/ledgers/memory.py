@@ -63,7 +63,8 @@ class MemoryLedger:
         self._clock = clock
         self._wall = Wall()
         self._desks: dict[str, Desk] = {}
-        self._accounts: dict[str, Pool] = {}
+        # What targets share, by account and by the name of its record.
+        self._shared: dict[tuple[str, str | None], Pool] = {}
         self._calls = 0
         self._subscribers: dict[object, Callable[[], object]] = {}
         self._memory: Memory | None = None
@@ -71,7 +72,7 @@ class MemoryLedger:
         self._records: dict[tuple[str, str | None], tuple[Record, float]] = {}
 
     def __repr__(self) -> str:
-        flying = sum(pool.in_flight for pool in self._accounts.values())
+        flying = sum(desk.own.in_flight for desk in self._desks.values())
         return f"<MemoryLedger {len(self._desks)} targets, {flying} in flight>"
 
     async def reserve(
@@ -165,11 +166,12 @@ class MemoryLedger:
         self._note(desk, urgent=True)
         self._notify()
 
-    async def snapshot(self) -> tuple[TargetStatus, ...]:
+    async def snapshot(self, targets: Sequence[Reservable] = ()) -> tuple[TargetStatus, ...]:
         """See `Ledger.snapshot`; waits as `reserve` does."""
         await self._recall()
         now = self._now()
-        return tuple(desk.status(now) for desk in self._desks.values())
+        desks = self._desks | {target.key: self._glimpse(target) for target in targets}
+        return tuple(desk.status(now) for desk in desks.values())
 
     def subscribe(self, callback: Callable[[], object]) -> Callable[[], None]:
         token = object()
@@ -187,7 +189,7 @@ class MemoryLedger:
         self._memory = memory
 
     def export(self, targets: Iterable[str] | None = None) -> Iterator[Record]:
-        """Yield the records of these targets, all by default, and of their accounts.
+        """Yield the records of these targets, all by default, and of what they share with others.
 
         Each is of the moment at which it is taken.
         """
@@ -195,9 +197,8 @@ class MemoryLedger:
         desks = [self._desks[key] for key in keys if key in self._desks]
         for desk in desks:
             yield Record(desk.account, desk.key, desk.export(self._now()))
-        for account in {desk.account for desk in desks}:
-            state = self._accounts[account].export(self._now())
-            yield Record(account, None, state)
+        for name in {name: None for desk in desks for name in _names(desk.account, desk.key)}:
+            yield Record(*name, self._shared[name].export(self._now()))
 
     def restore(self, records: Iterable[Record], targets: Iterable[Reservable] = ()) -> None:
         """Know again what was exported; what is known already is added to.
@@ -208,8 +209,8 @@ class MemoryLedger:
         """
         now = self._now()
         self._records |= {(record.account, record.target): (record, now) for record in records}
-        for account, pool in self._accounts.items():
-            self._restore(pool, account, None)
+        for name, pool in self._shared.items():
+            self._restore(pool, *name)
         for desk in self._desks.values():
             self._restore(desk, desk.account, desk.key)
         for target in targets:
@@ -250,17 +251,21 @@ class MemoryLedger:
         """Return a target's desk; for one never asked for a desk that is not kept."""
         desk = self._desks.get(target.key)
         if desk is None:
-            shared = self._accounts.get(target.account) or Pool(Scope.ACCOUNT, self._wall)
-            desk = Desk(target.key, target.account, shared)
+            shared = [
+                self._shared.get(name) or Pool(scope, self._wall)
+                for name, scope in _names(target.account, target.key).items()
+            ]
+            desk = Desk(target.key, target.account, *shared)
             desk.adopt(target)
         return desk
 
     def _make_desk(self, target: Reservable) -> Desk:
-        shared = self._accounts.get(target.account)
-        if shared is None:
-            shared = self._accounts[target.account] = Pool(Scope.ACCOUNT, self._wall)
-            self._restore(shared, target.account, None)
-        desk = Desk(target.key, target.account, shared)
+        names = _names(target.account, target.key)
+        for name, scope in names.items():
+            if name not in self._shared:
+                self._shared[name] = Pool(scope, self._wall)
+                self._restore(self._shared[name], *name)
+        desk = Desk(target.key, target.account, *(self._shared[name] for name in names))
         self._restore(desk, target.account, target.key)
         return desk
 
@@ -302,6 +307,14 @@ class MemoryLedger:
     def _notify(self) -> None:
         for callback in tuple(self._subscribers.values()):
             callback()
+
+
+def _names(account: str, target: str) -> dict[tuple[str, str | None], Scope]:
+    """Return what a target shares with others, by the names of its records: the account first."""
+    names: dict[tuple[str, str | None], Scope] = {(account, None): Scope.ACCOUNT}
+    if Scope.FREE.covers(target):
+        names[account, f"{account}/*:free"] = Scope.FREE
+    return names
 
 
 def _running(reservation: Reservation) -> _Held | None:

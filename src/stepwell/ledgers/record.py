@@ -11,7 +11,8 @@ class Record:
 
     Attributes:
         account: The account's name.
-        target: The target's key; None for what the account's targets share.
+        target: The target's key; `ACCOUNT/*:free` for what the account's free models share, None
+            for what all its targets do.
         state: Plain values for JSON, as `stepwell.quota` exports them: times are seconds before or
             after the moment of the export, so that no clock stands in them.
         age: Seconds since the export.

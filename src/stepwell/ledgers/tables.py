@@ -2,7 +2,7 @@
 
     stepwell_meta    name, value: the version of these tables, and the salt of the accounts' digests
     stepwell_quota   account, model, saved, state: one row a target; `model` is empty for what the
-                     targets of an account share
+                     targets of an account share, and `*:free` for what its free models do
 
 `account` is a digest that only somebody who has the account's key can make. `saved` is Unix time in
 seconds. `state` is JSON, and all times within it are seconds before or after `saved`.

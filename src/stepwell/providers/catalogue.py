@@ -74,6 +74,14 @@ class FreeLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Whether these models are not in the free tier at all."""
         return any(getattr(self, name) == 0 for name in _RATES)
 
+    @property
+    def scope(self) -> Scope:
+        """What shares a count."""
+        if not self.shared:
+            return Scope.MODEL
+        free = all(Scope.FREE.covers(pattern) for pattern in self.models)
+        return Scope.FREE if free else Scope.ACCOUNT
+
     def __str__(self) -> str:
         """Return it in words: `30/minute, 8000 tokens/minute, 5 at once`."""
         if self.allows_nothing:
@@ -88,7 +96,8 @@ class FreeLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         if self.concurrency is not None:
             said.append(f"{self.concurrency} at once")
         if self.shared and said:
-            said.append("all models together")
+            free = ":free " if self.scope is Scope.FREE else ""
+            said.append(f"all {free}models together")
         return ", ".join(said)
 
     def limits(self, day_reset: str | None = None) -> Iterator[Limit]:
@@ -100,15 +109,14 @@ class FreeLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """
         if self.sure == "low":
             return
-        scope = Scope.ACCOUNT if self.shared else Scope.MODEL
         day = Calendar.parse("day", day_reset) if day_reset else None
         for name, (metric, window) in _RATES.items():
             amount: int | None = getattr(self, name)
             if amount:
-                yield Limit(metric, amount, window, scope, day if window == _DAY else None)
+                yield Limit(metric, amount, window, self.scope, day if window == _DAY else None)
         if self.requests_month:
             month = Calendar.parse("month", day_reset or "00:00 UTC")
-            yield Limit(Metric.REQUESTS, self.requests_month, month.window, scope, month)
+            yield Limit(Metric.REQUESTS, self.requests_month, month.window, self.scope, month)
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

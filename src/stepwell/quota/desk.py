@@ -1,6 +1,7 @@
 """Desk: where one target's reservations are taken and settled.
 
-It joins the target's own pool and its account's; all that is asked or booked concerns both.
+It joins the target's own pool, that of its account's free models if it is one of them, and its
+account's; all that is asked or booked concerns each.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -54,6 +55,7 @@ class Desk:
         key: The target's.
         account: The name of its account.
         shared: The pool of its account.
+        free: The pool of its account's free models; None if it is not one of them.
     """
 
     __slots__ = (
@@ -66,20 +68,22 @@ class Desk:
         "calibration",
         "key",
         "own",
+        "pools",
         "shared",
         "target",
     )
 
-    def __init__(self, key: str, account: str, shared: Pool) -> None:
+    def __init__(self, key: str, account: str, shared: Pool, free: Pool | None = None) -> None:
         self.key = key
         self.account = account
         self.own = Pool(Scope.MODEL, shared.wall)
         self.calibration = Calibration()
         self.shared = shared
+        self.pools = (self.own, shared) if free is None else (self.own, free, shared)
         self.target: Reservable | None = None
         self._probes: set[int] = set()
         self._slots = Slots(shared)
-        self._slow_start = SlowStart(self.own, shared)
+        self._slow_start = SlowStart(self.pools)
         self._gates: tuple[Gate, ...] = ()
         self._explained = False  # a count says when a refused target has room again
 
@@ -89,8 +93,8 @@ class Desk:
     def adopt(self, target: Reservable) -> None:
         """Take over the limits of a target that is new, or was configured anew."""
         self.target = target
-        self.own.adopt(target.limits)
-        self.shared.adopt(target.limits)
+        for pool in self.pools:
+            pool.adopt(target.limits)
         self._slots.limit = target.concurrency
         slots = () if target.concurrency is None else (self._slots,)
         self._gates = (*slots, self._slow_start)
@@ -99,8 +103,11 @@ class Desk:
 
     def is_open(self, now: float, tokens: int) -> bool:
         need = self.calibration.likely(tokens)
-        for gates in (self.own.gates, self.shared.gates, self._gates):
-            for gate in gates:
+        for gate in self._gates:
+            if gate.opens(now, need) > now:
+                return False
+        for pool in self.pools:
+            for gate in pool.gates:
                 if gate.opens(now, need) > now:
                     return False
         return True
@@ -121,7 +128,7 @@ class Desk:
         if block.reason == "count" and self._probes:
             block = replace(block, hard=False)  # what it comes to will tell more than we know
         least = self.calibration.least(tokens)
-        answered = any(pool.has_answered(arrived, now, least) for pool in self._pools)
+        answered = any(pool.has_answered(arrived, now, least) for pool in self.pools)
         flying = bool(self.own.in_flight or self.shared.in_flight)
         return Standing.of(block, answered=answered, probe_at=self._probe_at(now), flying=flying)
 
@@ -130,7 +137,7 @@ class Desk:
             key=self.key,
             account=self.account,
             in_flight=self.own.in_flight,
-            limits=tuple(status for pool in self._pools for status in pool.statuses(now)),
+            limits=tuple(status for pool in self.pools for status in pool.statuses(now)),
             block=self.block(now, 1),
         )
 
@@ -138,10 +145,10 @@ class Desk:
 
     def take(self, call: int, tokens: int, now: float, *, probe: bool) -> bool:
         """Book a reservation; return whether it is a probe, as a half-open target's call is."""
-        for pool in self._pools if probe else ():
+        for pool in self.pools if probe else ():
             pool.challenge(call, tokens, now)
-        probe = probe or self.own.is_half_open(now) or self.shared.is_half_open(now)
-        for pool in self._pools:
+        probe = probe or any(pool.is_half_open(now) for pool in self.pools)
+        for pool in self.pools:
             pool.take(call, tokens)
             if probe:
                 pool.start_probe(call)
@@ -158,7 +165,7 @@ class Desk:
         *,
         served: bool = True,
     ) -> None:
-        for pool in self._pools:
+        for pool in self.pools:
             pool.read(call, readings, started, now, served=served)
 
     def learn(self, call: int, report: Report, tokens: int, started: float, now: float) -> None:
@@ -172,7 +179,7 @@ class Desk:
     def _explain(self, readings: Iterable[Reading], outcome: Outcome) -> bool:
         """Find the limit that refused a call and teach it; False if none is to blame."""
         readings = tuple(readings)
-        named = self.own.named(readings) or self.shared.named(readings)
+        named = next((n for pool in self.pools if (n := pool.named(readings))), None)
         count = named or self._blamed(outcome)
         if count is not None and count.refuse(outcome):
             return True
@@ -188,26 +195,26 @@ class Desk:
         Of those that are used up by our own count it is the one that stays so longest, else the one
         that is used up most.
         """
-        counts = [count for pool in self._pools for count in pool.counts]
+        counts = [count for pool in self.pools for count in pool.counts]
         foreseen = [count for count in counts if count.foresees(outcome)]
         if foreseen:
             return max(foreseen, key=lambda count: count.opens(outcome.sent, outcome.need))
         return max(counts, key=lambda count: count.used(outcome.sent) / count.amount, default=None)
 
     def age(self, call: int, started: float, now: float, *, ended: Ended = Ended.SUCCESS) -> None:
-        for pool in self._pools:
+        for pool in self.pools:
             pool.age(call, started, now, ended=ended)
 
     def spend(
         self, call: int, tokens: int, started: float, now: float, *, ended: Ended = Ended.SUCCESS
     ) -> None:
         self._end_probe(call)
-        for pool in self._pools:
+        for pool in self.pools:
             pool.spend(call, tokens, started, now, ended=ended)
 
     def give_back(self, call: int, *, request: bool) -> None:
         self._end_probe(call)
-        for pool in self._pools:
+        for pool in self.pools:
             pool.give_back(call, request=request)
 
     # --- health
@@ -225,20 +232,21 @@ class Desk:
         cooldown.set(now, call=mark, mark=mark, delay=seconds, words=words)
 
     def _recover(self, call: int, now: float) -> None:
-        self.shared.recover(call)
+        for pool in self.pools[1:]:
+            pool.recover(call)
         if self.own.recover(call):
             self._slow_start.succeed(now)
 
     def _refuse(self, call: int, mark: int, report: Report, started: float, now: float) -> None:
         scope = report.scope if report.bench is None else RULES[report.bench].scope or report.scope
         until = inf if report.delay is None else now + report.delay
-        self.own.refuse(started, now, mark, until)
-        if scope is Scope.ACCOUNT:
-            self.shared.refuse(started, now, mark, until)
+        pool = self._pool(scope)
+        for each in {self.own, pool}:
+            each.refuse(started, now, mark, until)
         if report.bench is Bench.RATE:
             self._slow_start.restart()
         if report.bench is not None and (report.delay is not None or not self._explained):
-            self._pool(scope).cooldown(report.bench).set(
+            pool.cooldown(report.bench).set(
                 now,
                 call=call,
                 mark=mark,
@@ -263,28 +271,24 @@ class Desk:
 
     # --- inner
 
-    @property
-    def _pools(self) -> tuple[Pool, Pool]:
-        return self.own, self.shared
-
     def _pool(self, scope: Scope) -> Pool:
-        return self.own if scope is Scope.MODEL else self.shared
+        return next((pool for pool in self.pools if pool.scope is scope), self.own)
 
     def _all_gates(self) -> Iterator[Gate]:
         yield from self._gates
-        yield from self.own.gates
-        yield from self.shared.gates
+        for pool in self.pools:
+            yield from pool.gates
 
     def _probe_at(self, now: float) -> float:
         """Return when a soft block may be probed past; inf while a probe is out."""
-        if self._probes or any(pool.is_probed for pool in self._pools):
+        if self._probes or any(pool.is_probed for pool in self.pools):
             return inf
-        refusals = [pool.refused_at for pool in self._pools if pool.is_wary]
+        refusals = [pool.refused_at for pool in self.pools if pool.is_wary]
         return max([now, *(refusal + _PROBE_EVERY for refusal in refusals)])
 
     def _end_probe(self, call: int) -> None:
         self._probes.discard(call)
-        for pool in self._pools:
+        for pool in self.pools:
             pool.end_probe(call)
 
 

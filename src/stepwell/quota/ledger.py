@@ -263,8 +263,8 @@ class Ledger(Protocol):
         """Leave a target, or its account, alone for `seconds`, as if the provider had told so."""
         ...
 
-    async def snapshot(self) -> tuple[TargetStatus, ...]:
-        """Every target seen so far. Changes nothing."""
+    async def snapshot(self, targets: Sequence[Reservable] = ()) -> tuple[TargetStatus, ...]:
+        """Return every target seen so far, and each of these, asked for or not. Changes nothing."""
         ...
 
     def subscribe(self, callback: Callable[[], object]) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""Limit: so many requests or tokens in a window, of a model or of a whole account."""
+"""Limit: so many requests or tokens in a window, and which of an account's models share them."""
 
 import math
 import re
@@ -34,11 +34,20 @@ class Metric(StrEnum):
     TOKENS = "tokens"
 
 
+# OpenRouter's names for what costs nothing, and that of its own choice among these.
+_FREE_NAMES: Final = (":free", "/free")
+
+
 class Scope(StrEnum):
     """What shares a quota, from narrow to wide."""
 
     MODEL = "model"
+    FREE = "free"  # those of an account's models whose names end in `:free`, or are `.../free`
     ACCOUNT = "account"
+
+    def covers(self, model: str) -> bool:
+        """Tell whether a model, or a target by its key, has a quota of this scope."""
+        return self is not Scope.FREE or model.endswith(_FREE_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,8 @@ class Limit:
         metric: What is counted.
         amount: How many; at least 1.
         window: Length in seconds; about that, if there is a calendar.
-        scope: Whether each model has its own count, or all models of the account share one.
+        scope: Whether each model has its own count, or all models of the account share one, or all
+            free ones.
         calendar: Whose days or months are counted; None: any stretch of that length.
     """
 
@@ -183,7 +193,7 @@ def _scope(value: Any) -> Scope:
     try:
         return Scope(str(value).lower())
     except ValueError:
-        raise ValueError(f"{value!r} is no scope; it is model or account") from None
+        raise ValueError(f"{value!r} is no scope; it is model, free or account") from None
 
 
 def _show(value: str | Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Pool: everything that is counted and known in one scope.
 
-A target has a pool of its own and shares its account's with the account's other targets. Each
-reservation is booked in both.
+A target has a pool of its own and shares its account's with the account's other targets; free models
+share one more. Each reservation is booked in all of them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

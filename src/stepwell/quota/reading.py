@@ -26,7 +26,7 @@ class Reading:
         limit: How many fit into the window; None if not told.
         remaining: How many are left, never negative; None if not told.
         reset: Seconds from the response until `limit` is whole again; None if not told.
-        scope: Model (of this account) or the whole account.
+        scope: Model (of this account), the account's free models, or the whole account.
         refills: The counter is a bucket that refills evenly, so that one unit is back after
             `reset / (limit - remaining)` seconds; otherwise nothing comes back before `reset`.
     """
@@ -50,7 +50,7 @@ class Other:
         limit: How many fit; None if not told.
         remaining: How many are left, never negative; None if not told.
         reset: Seconds from the response until `limit` is whole again; None if not told.
-        scope: Model (of this account) or the whole account.
+        scope: As a reading's.
     """
 
     name: str
@@ -59,13 +59,6 @@ class Other:
     remaining: int | None = None
     reset: float | None = None
     scope: Scope = Scope.MODEL
-
-
-class Tier(StrEnum):
-    """Which of an account's models a refusal is about, where it is not about all of them."""
-
-    FREE = "free"  # those whose names end in `:free`
-    PAID = "paid"  # all others
 
 
 class About(StrEnum):
@@ -92,7 +85,7 @@ class Hint:
         guess: Where no delay is told: seconds for which a refusal of this kind is known to last. A
             guess, and as soft as the ledger's own.
         scope: The narrowest scope of the refusal that the response proves.
-        tier: The models within an account that it is about; None for all that `scope` covers.
+        paid: It is about those of an account's models that cost money, and no others.
         about: What the body says the refusal is about; None where only the status speaks.
         words: The provider's own message, at most 200 characters, not yet redacted.
         size: The largest request in tokens that this target takes, where a refusal tells it.
@@ -104,7 +97,7 @@ class Hint:
     delay: float | None = None
     guess: float | None = None
     scope: Scope = Scope.MODEL
-    tier: Tier | None = None
+    paid: bool = False
     about: About | None = None
     words: str = ""
     size: int | None = None

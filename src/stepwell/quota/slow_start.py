@@ -10,6 +10,7 @@ who wait would come at once. (Halving, as TCP does, suits a pipe whose width cha
 of quota empties to nothing.)
 """
 
+from collections.abc import Sequence
 from math import inf
 
 from stepwell.quota.ledger import Block
@@ -20,13 +21,12 @@ _STRANGERS = 2
 
 
 class SlowStart:
-    """The gate of one target, which counts in `own` and, with its account's others, in `shared`."""
+    """The gate of one target, which is counted in these pools, first of all in its own."""
 
-    __slots__ = ("_own", "_shared", "admits")
+    __slots__ = ("_pools", "admits")
 
-    def __init__(self, own: Pool, shared: Pool) -> None:
-        self._own = own
-        self._shared = shared
+    def __init__(self, pools: Sequence[Pool]) -> None:
+        self._pools = pools
         self.admits: float = _STRANGERS
 
     def succeed(self, now: float) -> None:
@@ -41,10 +41,10 @@ class SlowStart:
         self.admits = max(self.admits, admits)
 
     def opens(self, now: float, tokens: int) -> float:
-        return now if self._own.in_flight < self.admits or self._is_known(now) else inf
+        return now if self._pools[0].in_flight < self.admits or self._is_known(now) else inf
 
     def block(self, key: str, now: float, tokens: int, least: int) -> Block:
         return Block(key, "slow_start", None, told=False, hard=False)
 
     def _is_known(self, now: float) -> bool:
-        return self._own.is_known(now) or self._shared.is_known(now)
+        return any(pool.is_known(now) for pool in self._pools)

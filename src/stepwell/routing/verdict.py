@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from stepwell.quota.ledger import Bench, Ended, Report
 from stepwell.quota.limit import Scope
-from stepwell.quota.reading import About, Hint, Tier
+from stepwell.quota.reading import About, Hint
 
 
 class Outcome(StrEnum):
@@ -153,13 +153,12 @@ class Verdict:
     @property
     def _bench(self) -> Bench | None:
         """No credit for paid models leaves the account's free ones usable: only this target is out."""
-        paid = self.rule.bench is Bench.CREDIT and self.hint.tier is Tier.PAID
+        paid = self.rule.bench is Bench.CREDIT and self.hint.paid
         return Bench.MODEL if paid else self.rule.bench
 
     @property
     def _scope(self) -> Scope:
-        """A tier is narrower than the account, and the ledger knows of none: each target finds out."""
-        if self.hint.tier is not None:
-            return Scope.MODEL
+        if self.hint.paid:
+            return Scope.MODEL  # narrower than the account: each paid target finds out by itself
         account = self.rule.bench in (Bench.CREDIT, Bench.KEY)
         return Scope.ACCOUNT if account else self.hint.scope

@@ -15,7 +15,7 @@ goes down once more (`anew`). Replies that may become the answer if nothing bett
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from stepwell.quota.ledger import Exhausted, Reservation
 from stepwell.routing.chain import Step, Target
@@ -64,6 +64,9 @@ class GiveUp:
     exhausted: Exhausted | None
 
 
+Hop: TypeAlias = tuple[Step, Target]
+"""A target, and the step that it belongs to."""
+
 Move = Reserve | Send | Pause | Deliver[ReplyT] | GiveUp
 
 
@@ -71,7 +74,7 @@ class Waterfall(Generic[ReplyT]):
     """The moves of one request.
 
     Args:
-        steps: Where it may go, in order; not empty.
+        hops: Whom it may ask, in order; not empty.
 
     Attributes:
         failed: Keys of the targets that failed since the last wait.
@@ -91,17 +94,17 @@ class Waterfall(Generic[ReplyT]):
         "failed",
     )
 
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self._hops = [(step, target) for step in steps for target in step.targets]
+    def __init__(self, hops: Sequence[Hop]) -> None:
+        self._hops = tuple(hops)
         self._left = list(self._hops)
-        self._spare: list[tuple[Step, Target]] = []
-        self._refused: list[tuple[Step, Target]] = []
+        self._spare: list[Hop] = []
+        self._refused: list[Hop] = []
         self._chances = CHANCES
         self._second_pass = False
         self._held: tuple[Outcome, ReplyT] | None = None
         self._all_too_large = True
-        self._too_large: list[tuple[Step, Target]] = []
-        self._sent: tuple[Step, Target] | None = None
+        self._too_large: list[Hop] = []
+        self._sent: Hop | None = None
         self.failed: set[str] = set()
 
     def start(self) -> Move[ReplyT]:

@@ -118,7 +118,7 @@ class ProviderSettings(Part):
         vars: What fills the {names} in the preset's address.
         api_keys: One account for each. None of them: one account without an Authorization header.
         dialect: How it speaks of quota; `auto` finds out by what it sends.
-        limits: Limits of each account: for each model, or, of scope account, for all together.
+        limits: Limits of each account: of a model, or, by their scope, of several together.
             None leaves them to the preset, which knows some for single models.
         concurrency: Calls in flight at most, per account.
         timeout: Seconds for one attempt; None leaves it to `timeouts.attempt`.
@@ -212,7 +212,7 @@ class StepSettings(Part):
         timeout: Seconds for one attempt; None leaves it to the provider.
         cost: None takes the preset's word; a provider without a preset is free.
         params: Body fields that this step sets.
-        limits: Instead of the provider's limits per model; its limits of scope account stay.
+        limits: Instead of the provider's limits per model; its limits of other scopes stay.
         concurrency, context, capabilities, prefill, stream_usage, drop_params, rename_params:
             Instead of the provider's.
     """

@@ -148,19 +148,20 @@ class _Builder:
             concurrency, provider.concurrency, known.concurrency_of(model, keyed=keyed)
         )
         general = _said(provider.limits, known.limits_of(model, keyed=keyed))
-        limits = (*_model_limits(general, said), *self._account_limits(name, general))
+        limits = (*_model_limits(general, said), *self._shared_limits(name, model, general))
         return tuple(
             Target(account.name, name, model, limits, at_once)
             for account in accounts_of(name, provider)
         )
 
-    def _account_limits(self, name: str, general: Iterable[Limit]) -> tuple[Limit, ...]:
-        """Return the limits that all models share, also those written at a single step."""
+    def _shared_limits(self, name: str, model: str, general: Iterable[Limit]) -> tuple[Limit, ...]:
+        """Return the limits that a model shares with others, also those written at another step."""
         written = list(general)
         for (provider, _), steps in self._said.items():
             if provider == name:
                 written += [limit for step in steps for limit in step.limits or ()]
-        return tuple(dict.fromkeys(limit for limit in written if limit.scope is not Scope.MODEL))
+        shared = dict.fromkeys(limit for limit in written if limit.scope is not Scope.MODEL)
+        return tuple(limit for limit in shared if limit.scope.covers(model))
 
 
 def is_paid(step: StepSettings, provider: ProviderSettings) -> bool:

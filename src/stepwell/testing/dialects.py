@@ -7,6 +7,8 @@ forms are those of recorded answers (read 2026-11):
                       the shortest window; Retry-After in whole seconds on refusals
     groq              the same names, but requests are those of the day; decimal Retry-After; the
                       limit that binds is named in the message only
+    openrouter        no headers on answers; a refusal has them, unsplit, with the reset as Unix
+                      time in milliseconds, and names the free models' minute or day
     gemini            no headers; a refusal is a JSON array with google.rpc details
     retry-after       nothing but Retry-After on refusals, in whole seconds
     retry-after-date  the same as an HTTP-date, with a Date header beside it
@@ -22,7 +24,9 @@ from typing import Any, Literal, Protocol, TypeAlias
 from stepwell.testing.limits import Gauge, Metric, Refusal
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
-DialectName = Literal["openai", "groq", "gemini", "retry-after", "retry-after-date", "silent"]
+DialectName = Literal[
+    "openai", "groq", "openrouter", "gemini", "retry-after", "retry-after-date", "silent"
+]
 
 _DAY = 86_400.0
 _WINDOWS = {1.0: "second", 60.0: "minute", 3_600.0: "hour", _DAY: "day"}
@@ -84,6 +88,30 @@ class GroqDialect:
         return Answer(status, _rate_error(refusal, f"model {where}", advice=advice), headers)
 
 
+class OpenRouterDialect:
+    def headers(self, _gauges: Sequence[Gauge], /) -> Headers:
+        return ()
+
+    def refuse(self, refusal: Refusal, gauges: Sequence[Gauge], now: float, /) -> Answer:
+        gauge = next((gauge for gauge in gauges if gauge.limit == refusal.limit), None)
+        if gauge is None or gauge.limit.scope != "free":
+            body = error_body("Provider returned error", "rate_limit_error", 429)
+            return Answer(429, body)
+        window = {60.0: "min", _DAY: "day"}.get(gauge.limit.window, "window")
+        headers = {
+            "X-RateLimit-Limit": str(gauge.limit.amount),
+            "X-RateLimit-Remaining": str(gauge.remaining),
+            "X-RateLimit-Reset": str(math.ceil((now + (refusal.wait or 0.0)) * 1_000)),
+        }
+        error = {
+            "message": f"Rate limit exceeded: free-models-per-{window}. ",
+            "code": 429,
+            "metadata": {"headers": headers},
+        }
+        lines = tuple((name.lower(), value) for name, value in headers.items())
+        return Answer(429, {"error": error}, lines)
+
+
 class GeminiDialect:
     def headers(self, _gauges: Sequence[Gauge], /) -> Headers:
         return ()
@@ -137,6 +165,7 @@ class SilentDialect:
 DIALECTS: Mapping[str, Dialect] = {
     "openai": OpenAIDialect(),
     "groq": GroqDialect(),
+    "openrouter": OpenRouterDialect(),
     "gemini": GeminiDialect(),
     "retry-after": RetryAfterDialect(),
     "retry-after-date": RetryAfterDialect(date=True),

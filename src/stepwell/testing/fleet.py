@@ -30,7 +30,7 @@ from stepwell.testing.transport import FleetTransport
 
 _DOMAIN = ".fleet.test"
 # Which of our dialects the gateway's settings call by the same name.
-_SETTINGS_DIALECTS = frozenset({"openai", "groq", "gemini"})
+_SETTINGS_DIALECTS = frozenset({"openai", "groq", "openrouter", "gemini"})
 
 
 class Fleet:
@@ -74,7 +74,8 @@ class Fleet:
             limits: Like `10 requests/60s`, or a SimLimit with a kind and scope of its own.
             window: The kind of limits written as text: `fixed`, `sliding` or `bucket`.
             offset: Where fixed windows begin, in seconds after the fleet's creation.
-            limit_scope: Of limits written as text: each `model`, or the whole `account` (key).
+            limit_scope: Of limits written as text: each `model`, the whole `account` (key), or its
+                `free` models.
             dialect: How it tells its quota; see `stepwell.testing.dialects`.
             models: Models that it knows.
             keys: Keys that it takes; None is `sk-NAME`, an empty list lets everyone in.

@@ -22,7 +22,7 @@ from typing import Literal, Protocol
 
 Metric = Literal["requests", "tokens"]
 WindowKind = Literal["fixed", "sliding", "bucket"]
-LimitScope = Literal["model", "account"]
+LimitScope = Literal["model", "free", "account"]
 
 # Waiting a told number of seconds must be enough, although sums of floats miss by some 1e-13.
 EPSILON = 1e-6
@@ -45,7 +45,8 @@ class SimLimit:
         amount: How many.
         window: Length in seconds.
         kind: `fixed`, `sliding` or `bucket`; see the module's text.
-        scope: Whether each model has its own count, or all models of a key share one.
+        scope: Whether each model has its own count, or all models of a key share one, or all of
+            them whose names end in `:free`.
         offset: Fixed windows begin so many seconds after the fleet's creation (and every window
             before and after that).
         model: It holds for this model only; empty is for all.
@@ -239,7 +240,8 @@ class Limiter:
 
     def _counts(self, key: str, model: str) -> Iterator[tuple[SimLimit, Meter]]:
         for index, limit in enumerate(self.limits):
-            if limit.model in ("", model):
+            is_meant = limit.scope != "free" or model.endswith(":free")
+            if is_meant and limit.model in ("", model):
                 yield limit, self._meter(index, limit, key, model)
 
     def _meter(self, index: int, limit: SimLimit, key: str, model: str) -> Meter:

@@ -14,7 +14,7 @@ import msgspec
 from stepwell.chat import ChatRequest
 from stepwell.clock import Clock, Deadline
 from stepwell.providers import dialects
-from stepwell.quota.reading import Hint, Reading
+from stepwell.quota.reading import Hint
 from stepwell.routing.chain import Step
 from stepwell.routing.verdict import Outcome, Verdict, outcome_of
 from stepwell.upstream.completion import decode, read_content
@@ -123,7 +123,7 @@ class Endpoint:
         request: ChatRequest,
         step: Step,
         patience: Patience,
-        observe: Callable[[Sequence[Reading]], object],
+        observe: Callable[[Hint], object],
     ) -> Reply:
         """Call the upstream once.
 
@@ -131,7 +131,7 @@ class Endpoint:
             request: The client's.
             step: Which model, with which parameters.
             patience: How long it may take.
-            observe: Told the counters in the head of an answer as soon as it is there.
+            observe: Told what the head of an answer says of quota as soon as it is there.
         """
         seconds = (
             min(patience.attempt, patience.first_token) if request.stream else patience.attempt
@@ -151,7 +151,7 @@ class Endpoint:
         request: ChatRequest,
         step: Step,
         patience: Patience,
-        observe: Callable[[Sequence[Reading]], object],
+        observe: Callable[[Hint], object],
     ) -> Reply:
         timeout = {"connect": patience.connect, "read": None, "write": None, "pool": None}
         response = await self._transport.handle_async_request(
@@ -167,7 +167,7 @@ class Endpoint:
         try:
             if not 200 <= response.status_code < 300:
                 return await self._refusal(response)
-            observe(self._hint(response, None).readings)
+            observe(self._hint(response, None))
             if request.stream and not _is_json(response):
                 reply = await self._stream(response, request, patience)
                 is_open = reply.verdict.outcome is Outcome.ANSWER

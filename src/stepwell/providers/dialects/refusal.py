@@ -31,7 +31,7 @@ from stepwell.providers.dialects.sayings import SILENCE, Saying, saying_in
 from stepwell.providers.dialects.spent import COUNTED, empty_for, spent_counter, with_spent
 from stepwell.providers.dialects.subject import about_of, embedded_status
 from stepwell.quota.limit import Metric, Scope
-from stepwell.quota.reading import About, Hint, Reading, Tier
+from stepwell.quota.reading import About, Hint, Reading
 
 NOTHING = Hint()
 """The hint of a success that says nothing: most responses."""
@@ -118,7 +118,7 @@ def _of_refusal(reply: Reply, status: int, counted: Counters, customs: Customs) 
         delay,
         _guess(about, saying, spent, customs) if delay is None else None,
         _scope(heard, readings, customs),
-        saying.tier,
+        saying.paid,
         about,
         words=" ".join(error.message[:1_000].split())[:_LONGEST_WORDS],
         size=_size(about, error, named),
@@ -179,7 +179,7 @@ def _size(about: About | None, error: BodyError, named: Tripped | None) -> int |
 
 def _scope(heard: _Heard, readings: tuple[Reading, ...], customs: Customs) -> Scope:
     """The narrowest that is proved: by the words, by the counters that are empty, or by custom."""
-    if heard.about in _WIDE or heard.saying.tier is Tier.FREE:
+    if heard.about in _WIDE:
         return Scope.ACCOUNT
     if heard.about not in COUNTED:
         return Scope.MODEL

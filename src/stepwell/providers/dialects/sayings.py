@@ -25,7 +25,6 @@ from stepwell.providers.dialects.calendars import (
 )
 from stepwell.providers.dialects.durations import DAY, HOUR, MINUTE, MONTH, WEEK
 from stepwell.quota.limit import Scope
-from stepwell.quota.reading import Tier
 
 _ACCOUNT = Scope.ACCOUNT
 _READ = 4_000  # characters of a message that are looked at
@@ -39,7 +38,7 @@ class Saying(NamedTuple):
         counts: What the empty counter counts; empty if the words imply no counter.
         window: Its window in seconds.
         scope: Whom the refusal covers; None if the words leave it open.
-        tier: Which of the account's models it covers, if not all.
+        paid: It covers the account's models that cost money, and no others.
         ends: When the window ends.
         assumed: That end is an analysis, not documented and not measured.
         guess: Seconds that such a refusal is known to last.
@@ -50,7 +49,7 @@ class Saying(NamedTuple):
     counts: str = ""
     window: float | None = None
     scope: Scope | None = None
-    tier: Tier | None = None
+    paid: bool = False
     ends: Ends | None = None
     assumed: bool = False
     guess: float | None = None
@@ -60,7 +59,7 @@ class Saying(NamedTuple):
 
 SILENCE = Saying()
 
-_FREE_DAY = Saying("requests", DAY, tier=Tier.FREE, ends=midnight(UTC))
+_FREE_DAY = Saying("requests", DAY, Scope.FREE, ends=midnight(UTC))
 _NEURONS = Saying(
     "neurons",
     DAY,
@@ -71,8 +70,8 @@ _NEURONS = Saying(
 _WORDS: tuple[tuple[str, Saying], ...] = (
     # OpenRouter: all models that end in :free share a day, until 00:00 UTC, and a minute.
     ("free-models-per-day|^openrouter_free_tier_daily$", _FREE_DAY),
-    ("free-models-per-min", Saying("requests", MINUTE, tier=Tier.FREE)),
-    ("requires more credits|can only afford", Saying(tier=Tier.PAID)),
+    ("free-models-per-min", Saying("requests", MINUTE, Scope.FREE)),
+    ("requires more credits|can only afford", Saying(paid=True)),
     # Cloudflare: neurons of a day, until 00:00 UTC; 3036 is documented, 4006 is sent.
     ("daily free allocation|^(?:3036|4006)$", _NEURONS),
     # Mistral sends no delay; refusals end with the minute of the clock. Below its headers.

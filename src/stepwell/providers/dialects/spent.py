@@ -110,6 +110,8 @@ def _is_same(reading: Reading, spent: Tripped) -> bool:
 
 def _filled(reading: Reading, spent: Tripped, reset: float | None) -> Reading:
     window = spent.window or reading.window
+    if spent.scope is Scope.FREE:  # no header tells that
+        reading = replace(reading, scope=Scope.FREE)
     if reading.reset is None and reading.remaining == 0:
         return replace(reading, window=window, reset=reset)
     return replace(reading, window=window)

@@ -20,7 +20,7 @@ from stepwell.providers.dialects.headers import counters
 from stepwell.providers.dialects.reply import Reply
 from stepwell.quota.cooldown import RULES
 from stepwell.quota.limit import Scope
-from stepwell.quota.reading import About, Hint, Other, Reading, Tier
+from stepwell.quota.reading import About, Hint, Other, Reading
 from stepwell.routing.verdict import Outcome, Verdict, outcome_of
 
 _OUTCOMES = {
@@ -32,6 +32,7 @@ _OUTCOMES = {
     About.CAPACITY: "overloaded",
 }
 _OUT_OF_SERVICE = frozenset({About.CREDIT, About.MODEL, About.KEY})
+_SCOPES = {Scope.MODEL: "model", Scope.FREE: "account-free", Scope.ACCOUNT: "account"}
 _SHORT = 10.0  # seconds; the samples' short defaults lie below, their minutes above
 
 
@@ -117,6 +118,4 @@ def _cooldown(hint: Hint, verdict: Verdict) -> tuple[str, float | None]:
 def _scope(hint: Hint) -> str:
     if hint.about in {About.TOO_LARGE, About.REQUEST}:
         return "request"
-    if hint.tier is not None:
-        return "account-free" if hint.tier is Tier.FREE else "account-paid"
-    return "account" if hint.scope is Scope.ACCOUNT else "model"
+    return "account-paid" if hint.paid else _SCOPES[hint.scope]
