@@ -13,8 +13,8 @@ def log_of(moments: Iterable[float], tokens: int = 10) -> Log:
     """Return a log of calls that were served at once, each of so many tokens."""
     log = Log()
     for moment in moments:
-        log.add(Metric.REQUESTS, Outcome(moment, moment, 1, served=True))
-        log.add(Metric.TOKENS, Outcome(moment, moment, tokens, served=True))
+        log.add(Metric.REQUESTS, moment, moment, 1)
+        log.add(Metric.TOKENS, moment, moment, tokens)
     return log
 
 
@@ -43,8 +43,8 @@ def test_what_was_served_before_rules_out_longer_windows() -> None:
     for burst in (0.0, 10.0, 20.0):
         for number in range(5):
             moment = burst + number * 0.5
-            log.add(Metric.REQUESTS, Outcome(moment, moment, 1, served=True))
-            log.add(Metric.TOKENS, Outcome(moment, moment, 10, served=True))
+            log.add(Metric.REQUESTS, moment, moment, 1)
+            log.add(Metric.TOKENS, moment, moment, 10)
         found = suspect(log, burst + 3.0)
     assert found is not None
     assert (found.limit.metric, found.limit.amount) == (Metric.REQUESTS, 5)
@@ -65,8 +65,8 @@ def test_different_sizes_show_a_limit_of_tokens() -> None:
     for minute in (0.0, 90.0):
         for number, tokens in enumerate([900] if minute else [100] * 9):
             moment = minute + number
-            log.add(Metric.REQUESTS, Outcome(moment, moment, 1, served=True))
-            log.add(Metric.TOKENS, Outcome(moment, moment, tokens, served=True))
+            log.add(Metric.REQUESTS, moment, moment, 1)
+            log.add(Metric.TOKENS, moment, moment, tokens)
         found = suspect(log, minute + 10.0, tokens=150)
     assert found is not None
     assert found.limit.metric is Metric.TOKENS

@@ -23,6 +23,10 @@ from stepwell.quota.slow_start import SlowStart
 # A target whose last answer was a refusal is probed once in so many seconds.
 _PROBE_EVERY = 1.0
 
+# A target found shut is looked at again after so many seconds at the latest, although nothing has
+# happened there: the ends of days and months move when the wall clock is set.
+_KEPT = 1.0
+
 # Delays are told in whole seconds, rounded up, or to the millisecond; and a second is as long as
 # anybody waits for a told time to end.
 _WHOLE = 1.0
@@ -62,6 +66,9 @@ class Desk:
         "_explained",
         "_gates",
         "_probes",
+        "_shut_for",
+        "_shut_in",
+        "_shut_until",
         "_slots",
         "_slow_start",
         "account",
@@ -86,12 +93,17 @@ class Desk:
         self._slow_start = SlowStart(self.pools)
         self._gates: tuple[Gate, ...] = ()
         self._explained = False  # a count says when a refused target has room again
+        # The last question that found it shut, for so many tokens, in that version of its pools: it is
+        # shut for as many until then. Most of a long chain is, when it is worth being long.
+        self._shut_until = -inf
+        self._shut_for = self._shut_in = 0
 
     def __repr__(self) -> str:
         return f"<Desk {self.key}, {self.own.in_flight} in flight>"
 
     def adopt(self, target: Reservable) -> None:
         """Take over the limits of a target that is new, or was configured anew."""
+        self._change()
         self.target = target
         for pool in self.pools:
             pool.adopt(target.limits)
@@ -102,15 +114,34 @@ class Desk:
     # --- questions
 
     def is_open(self, now: float, tokens: int) -> bool:
-        need = self.calibration.likely(tokens)
+        version = self._version()
+        if now < self._shut_until and tokens >= self._shut_for and version == self._shut_in:
+            return False
+        opens = self._opens(now, self.calibration.likely(tokens))
+        if opens <= now:
+            return True
+        self._shut_until = min(opens, now + _KEPT)
+        self._shut_for, self._shut_in = tokens, version
+        return False
+
+    def _opens(self, now: float, need: int) -> float:
+        """Return when the first gate that is shut opens; `now` if none is."""
         for gate in self._gates:
-            if gate.opens(now, need) > now:
-                return False
+            if (opens := gate.opens(now, need)) > now:
+                return opens
         for pool in self.pools:
             for gate in pool.gates:
-                if gate.opens(now, need) > now:
-                    return False
-        return True
+                if (opens := gate.opens(now, need)) > now:
+                    return opens
+        return now
+
+    def _version(self) -> int:
+        return sum([pool.version for pool in self.pools])
+
+    def _change(self) -> None:
+        """Something is otherwise from now on, also for all who share a pool."""
+        for pool in self.pools:
+            pool.version += 1
 
     def block(self, now: float, tokens: int) -> Block | None:
         """Return what stands in the way the most, None if nothing does."""
@@ -145,6 +176,7 @@ class Desk:
 
     def take(self, call: int, tokens: int, now: float, *, probe: bool) -> bool:
         """Book a reservation; return whether it is a probe, as a half-open target's call is."""
+        self._change()
         for pool in self.pools if probe else ():
             pool.challenge(call, tokens, now)
         probe = probe or any(pool.is_half_open(now) for pool in self.pools)
@@ -165,11 +197,13 @@ class Desk:
         *,
         served: bool = True,
     ) -> None:
+        self._change()
         for pool in self.pools:
             pool.read(call, readings, started, now, served=served)
 
     def learn(self, call: int, report: Report, tokens: int, started: float, now: float) -> None:
         """Learn from how a call ended what the limits are; not yet booked, it is in flight."""
+        self._change()
         self._explained = False
         if report.ended is Ended.REFUSED and report.bench is Bench.RATE:
             outcome = Outcome(started, now, tokens, served=False, delay=report.delay)
@@ -202,17 +236,20 @@ class Desk:
         return max(counts, key=lambda count: count.used(outcome.sent) / count.amount, default=None)
 
     def age(self, call: int, started: float, now: float, *, ended: Ended = Ended.SUCCESS) -> None:
+        self._change()
         for pool in self.pools:
             pool.age(call, started, now, ended=ended)
 
     def spend(
         self, call: int, tokens: int, started: float, now: float, *, ended: Ended = Ended.SUCCESS
     ) -> None:
+        self._change()
         self._end_probe(call)
         for pool in self.pools:
             pool.spend(call, tokens, started, now, ended=ended)
 
     def give_back(self, call: int, *, request: bool) -> None:
+        self._change()
         self._end_probe(call)
         for pool in self.pools:
             pool.give_back(call, request=request)
@@ -221,6 +258,7 @@ class Desk:
 
     def judge(self, call: int, mark: int, report: Report, started: float, now: float) -> None:
         """Learn from how a call ended."""
+        self._change()
         if report.ended is Ended.SUCCESS:
             self._recover(call, now)
         elif report.ended is not Ended.NEUTRAL:
@@ -228,6 +266,7 @@ class Desk:
 
     def tell(self, mark: int, seconds: float, scope: Scope, words: str, now: float) -> None:
         """Learn of a cooldown that did not come with a call."""
+        self._change()
         cooldown = self._pool(scope).cooldown(Bench.RATE)
         cooldown.set(now, call=mark, mark=mark, delay=seconds, words=words)
 
@@ -265,6 +304,7 @@ class Desk:
 
     def restore(self, state: Mapping[str, Any], then: float, now: float) -> None:
         """Learn what was exported at `then`."""
+        self._change()
         self.own.restore(state, then, now)
         self._slow_start.restore(state["admits"])
         self.calibration.restore(state["calibration"])

@@ -47,6 +47,7 @@ class Pool:
 
     Attributes:
         gates: All that may stand in the way, hard ones first, because they decide more often.
+        version: Rises with every change, so that an answer can be kept until then.
         refused_at: When a call was last refused or failed.
         refused_from: When that call was sent.
         is_wary: The last answer was such a one.
@@ -63,6 +64,7 @@ class Pool:
         "_refused_until",
         "_remembered",
         "_requests",
+        "_tallies",
         "_tokens",
         "_tries",
         "_windows",
@@ -71,6 +73,7 @@ class Pool:
         "refused_at",
         "refused_from",
         "scope",
+        "version",
         "wall",
     )
 
@@ -78,6 +81,8 @@ class Pool:
         self.scope = scope
         self.wall = wall or Wall()
         self.gates: tuple[Gate, ...] = ()
+        self.version = 0
+        self._tallies: tuple[Tally, ...] = ()  # of every limit, also of those not believed in now
         self.refused_at = -inf
         self.refused_from = -inf
         self._refused_until = inf
@@ -124,8 +129,9 @@ class Pool:
         self, call: int, readings: Iterable[Reading], started: float, now: float, *, served: bool
     ) -> None:
         """Believe what the answer to `call` says about this scope."""
-        for reading in readings:
-            if reading.scope is self.scope and reading.remaining is not None:
+        mine = [each for each in readings if each.scope is self.scope]
+        for reading in mine:
+            if reading.remaining is not None:
                 told = self._taught(call, reading, started, now, served=served)
                 if told is None:
                     self._meters.pop((reading.metric, reading.window), None)
@@ -133,7 +139,8 @@ class Pool:
                     meter = self._meter(told, now)
                     meter.read(told, call, now, lag=now - started)
                     meter.count = self._counted(told)
-        self._arrange()
+        if mine:
+            self._arrange()
 
     def age(self, call: int, started: float, now: float, *, ended: Ended) -> None:
         """The provider must have counted the request by now, if it counts such a call."""
@@ -151,15 +158,15 @@ class Pool:
     ) -> None:
         served = ended is Ended.SUCCESS
         if ended in _SURE:
-            self._log.add(metric, Outcome(started, now, cost, served=True))
-        for count in self._each():
+            self._log.add(metric, started, now, cost)
+        for count in self._tallies:
             if ended in _SURE:
                 count.add(metric, call, cost, started, now, served=served)
             else:
                 count.doubt(metric, cost, now)
 
     def _forget(self, call: int) -> None:
-        for count in self._each():
+        for count in self._tallies:
             count.forget(call)
 
     def give_back(self, call: int, *, request: bool) -> None:
@@ -187,7 +194,7 @@ class Pool:
     @property
     def counts(self) -> tuple[Tally, ...]:
         """Every count of a limit that is known or believed in."""
-        return tuple(count for count in self._each() if count.is_known)
+        return tuple([count for count in self._tallies if count.is_known])
 
     def challenge(self, call: int, tokens: int, now: float) -> None:
         """A call is about to go past what is counted, where something is full."""
@@ -208,11 +215,6 @@ class Pool:
         self._learned = self._log.suspect(outcome, self.scope, self._traffic)
         self._arrange()
         return self._learned is not None
-
-    def _each(self) -> Iterator[Tally]:
-        yield from self._counts.values()
-        if self._learned is not None:
-            yield self._learned
 
     # --- health
 
@@ -285,6 +287,7 @@ class Pool:
 
     def restore(self, state: Mapping[str, Any], then: float, now: float) -> None:
         """Add what was exported at `then`; counts, as soon as their limits are known."""
+        self.version += 1
         for each in state["cooldowns"]:
             self.cooldown(Bench(each["bench"])).restore(each, then)
         for each in state["meters"]:
@@ -343,6 +346,7 @@ class Pool:
     def _add(self, count: Tally) -> None:
         self._counts[count.limit] = count
         self._recall(count)
+        self._arrange()
 
     def _taught(
         self, call: int, reading: Reading, started: float, now: float, *, served: bool
@@ -429,6 +433,8 @@ class Pool:
             del self._meters[min(self._meters, key=lambda name: self._meters[name].expires)]
 
     def _arrange(self) -> None:
+        learned = () if self._learned is None else (self._learned,)
+        self._tallies = (*self._counts.values(), *learned)
         self.gates = (
             *self._cooldowns.values(),
             *self._meters.values(),

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Final
+from typing import Final, TypeAlias
 
 from stepwell.quota.count import Count, after, shown, suspects
 from stepwell.quota.law import Gauge, Law, Outcome, laws_of
@@ -30,6 +30,9 @@ _REMEMBERED: Final = 1000
 # So many of them are held against each suspect.
 _COMPARED: Final = 48
 
+# What is kept of a call that was served, as they are many: sent, answered, cost; or a refusal.
+_Past: TypeAlias = tuple[float, float, int] | Outcome
+
 
 class Log:
     """What calls came to, as far as that may show a limit."""
@@ -37,15 +40,16 @@ class Log:
     __slots__ = ("_outcomes",)
 
     def __init__(self) -> None:
-        self._outcomes: dict[Metric, deque[Outcome]] = {
+        self._outcomes: dict[Metric, deque[_Past]] = {
             metric: deque(maxlen=_REMEMBERED) for metric in Metric
         }
 
     def __repr__(self) -> str:
         return f"<Log of {len(self._outcomes[Metric.REQUESTS])} outcomes>"
 
-    def add(self, metric: Metric, outcome: Outcome) -> None:
-        self._outcomes[metric].append(outcome)
+    def add(self, metric: Metric, sent: float, answered: float, cost: int) -> None:
+        """A call was served."""
+        self._outcomes[metric].append((sent, answered, cost))
 
     def refuse(self, outcome: Outcome) -> None:
         """A call was refused, by whichever limit."""
@@ -59,7 +63,7 @@ class Log:
         best, most = None, 0
         for window in _WINDOWS:
             for metric in Metric:
-                past = list(islice(reversed(self._outcomes[metric]), _COMPARED))
+                past = list(map(_outcome, islice(reversed(self._outcomes[metric]), _COMPARED)))
                 since = past[-1].sent if past else outcome.sent
                 usage = self.usage(metric, window, traffic(metric), since, outcome.sent)
                 laws, explained = _explained(suspects(usage, outcome), past)
@@ -94,10 +98,14 @@ class Log:
     ) -> Usage:
         """Return what was counted of a metric, to be asked about any moment since then."""
         usage = Usage(metric, window, traffic, kept=now - since + window)
-        for past in self._outcomes[metric]:
+        for past in map(_outcome, self._outcomes[metric]):
             if past.served and past.answered > since - window:
                 usage.add(usage.need(past.need), past.sent, past.answered)
         return usage
+
+
+def _outcome(past: _Past) -> Outcome:
+    return past if isinstance(past, Outcome) else Outcome(*past, served=True)
 
 
 def _explained(laws: Sequence[Law], past: Sequence[Outcome]) -> tuple[Sequence[Law], int]:
