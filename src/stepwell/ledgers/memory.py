@@ -90,7 +90,13 @@ class MemoryLedger:
             desk = self._desk(target)
             if desk.is_open(now, tokens):
                 return self._take(desk, target, tokens, now)
-        standings = [self._desk(target).standing(now, tokens, arrived) for target in targets]
+        standings = []
+        for target in targets:
+            desk = self._desk(target)
+            standing = desk.standing(now, tokens, arrived)
+            if standing is None:
+                return self._take(desk, target, tokens, now)
+            standings.append(standing)
         chosen = choose(standings, now, waits_until)
         if isinstance(chosen, int):
             target = targets[chosen]
@@ -112,7 +118,8 @@ class MemoryLedger:
         blocks = tuple(desk.block(now, tokens) for desk in desks)
         if None in blocks:
             return Preview(blocks.index(None), blocks)
-        chosen = choose([desk.standing(now, tokens, arrived) for desk in desks], now, waits_until)
+        standings = [desk.standing(now, tokens, arrived) for desk in desks]
+        chosen = choose(list(filter(None, standings)), now, waits_until)
         if isinstance(chosen, int):
             return Preview(chosen, blocks)
         return Preview(None, blocks, chosen.until)

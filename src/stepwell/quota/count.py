@@ -8,13 +8,14 @@ provider's window moves. How that is, is not known at first: every law that may 
 - There is *room* if every law has it.
 - There is *none* if no law has it. What goes on in between is soft: it orders the choice and never
   refuses.
-- A refusal that was foreseen confirms the laws. After a few confirmations "none" is *hard* for a
-  while, several times longer with each.
+- A refusal that was foreseen, and that no larger amount explains, proves the amount right: "none" is
+  *hard* then for an hour, or a window if that is longer.
 
 An outcome that no law explains shows that the limit is another one, or that the provider has
 changed: then it limits nothing any more, until a reading names it, or a refusal shows it anew
 (`suspicion`). How soon a limit that was configured wrongly is found out depends on what answers
-tell: where they tell nothing, laws of a wrong amount may explain them for long.
+tell: where they tell nothing, laws of a wrong amount may explain them for long, but nothing proves
+them.
 
 Of some calls nobody can say whether they were counted: those that were refused or failed. They
 count until the first success that shows otherwise.
@@ -40,16 +41,11 @@ _MOMENT: Final = 1.0
 # Settings may be wrong by a small factor. A limit of a day is not wrong because a call is refused
 # after the first one.
 _WRONG_BY: Final = 5
-# Each confirmation lets the count be believed for so many times longer, at first for a window: a
-# limit that was raised is found out late then, but what is asked for in vain costs more.
-_FIRST_TRUST: Final = 0.25  # windows
-_TRUST: Final = 4
-_TOLD_TRUST: Final = 64
-_MOST_TRUST: Final = 3600.0  # windows; of one second as long as the longest
-# Its word fails requests after three confirmations, or one with a told delay; that of a limit of our
-# own making after one more, as many others would explain the same answers.
-_PROVEN: Final = (16, 64)  # windows
-_LONGEST_TRUST: Final = 3600.0
+# So long is believed what was proven: a limit that was raised is found out late then, but what is asked
+# for in vain costs more. A limit of our own making wants two proofs, half a window apart, as many
+# others would explain the same answers.
+_TRUST: Final = 3600.0
+_PROOFS: Final = {"configured": 1, "told": 1, "learned": 2}
 # A refusal after fewer calls may have any reason.
 _FEWEST: Final = 3
 # So many readings are compared to find a window.
@@ -73,11 +69,11 @@ class Count:
 
     __slots__ = (
         "_challengers",
-        "_confirmed",
-        "_confirmed_at",
         "_first",
         "_least",
-        "_trust",
+        "_proofs",
+        "_proven_at",
+        "_proven_until",
         "gauges",
         "is_configured",
         "is_misread",
@@ -100,8 +96,10 @@ class Count:
         self.is_configured = source == "configured"
         self.source = source
         self._challengers: set[int] = set()
-        self._confirmed = self._confirmed_at = -inf  # until then forecasts are believed; since
-        self._trust = _FIRST_TRUST
+        self._proofs = 0
+        self._proven_at = (
+            self._proven_until
+        ) = -inf  # the last proof came then; "none" is hard until
         self.gauges: deque[Gauge] = deque(maxlen=_COMPARED)
         self.is_misread = False
         self.laws: tuple[Law, ...] = ()
@@ -192,8 +190,7 @@ class Count:
         return min([law.doubts(tokens, now) for law in self.laws], default=-inf)
 
     def block(self, key: str, now: float, tokens: int, least: int) -> Block:
-        proven = self._confirmed > now and self._trust >= _PROVEN[self.source == "learned"]
-        hard = proven and self.may_open(now, least) > now
+        hard = self._proven_until > now and self.may_open(now, least) > now
         opens = self.opens(now, tokens)
         is_ending = not hard and opens <= now + _MOMENT
         return Block(key, "count", known(opens), told=False, hard=hard, is_ending=is_ending)
@@ -237,18 +234,18 @@ class Count:
         return served + rivals + usage.need(first.need) - 1
 
     def _confirm(self, outcome: Outcome, ceiling: float) -> None:
-        """The provider has shown that the count is right.
-
-        Much is shown by a told delay that fits, and by a refusal that leaves no room for another
-        amount; nothing by one that would have come with a larger amount as well.
-        """
+        """The provider has shown that the count is right, once more or for the first time."""
         now, window = outcome.answered, self.limit.window
-        more = self._shown_by(outcome, ceiling)
-        if more > _TRUST or now >= self._confirmed_at + window / 2:
-            self._confirmed_at = now
-            self._trust = min(self._trust * more, _MOST_TRUST)
-        longest = max(window, _LONGEST_TRUST)
-        self._confirmed = max(self._confirmed, now + min(self._trust * window, longest))
+        if now >= self._proven_at + window / 2 and self._proves(outcome, ceiling):
+            self._proofs, self._proven_at = self._proofs + 1, now
+        if self._proofs >= _PROOFS[self.source]:
+            self._proven_until = now + max(window, _TRUST)
+
+    def _proves(self, outcome: Outcome, ceiling: float) -> bool:
+        """Tell whether a refusal fits no other amount, or came with a delay that fits exactly."""
+        if ceiling <= self._least or (outcome.told is not None and self.kind is not None):
+            return True
+        return not after(map(_larger, self.laws), outcome)
 
     def hear_limit(self, amount: int) -> None:
         """The provider names the limit: it knows best."""
@@ -281,8 +278,8 @@ class Count:
         if fitting:
             self._believe(fitting)
         if fitting and self.kind in _MEASURED:
-            self._trust = max(self._trust, _PROVEN[0])
-            self._confirmed = max(self._confirmed, now + self.limit.window)
+            self._proofs = max(self._proofs, 1)
+            self._proven_until = max(self._proven_until, now + self.limit.window)
 
     def is_near(self, outcome: Outcome) -> bool:
         """Tell whether so much is used that a refusal may be this limit's, if it is a smaller one."""
@@ -303,8 +300,8 @@ class Count:
             "window": self.limit.window,
             "amount": self.limit.amount,
             "source": self.source,
-            "confirmed": max(0.0, self._confirmed - now),
-            "trust": self._trust,
+            "proven": max(0.0, self._proven_until - now),
+            "proofs": self._proofs,
             "usage": self.usage.export(now),
             "laws": [_written(law, now) for law in self.laws],
         }
@@ -318,9 +315,8 @@ class Count:
         if self.is_configured and state["amount"] != self.limit.amount:
             return
         self.source = str(state["source"])
-        self._trust = max(_FIRST_TRUST, float(state["trust"]))
-        trusted = min(float(state["confirmed"]), max(self.limit.window, _LONGEST_TRUST))
-        self._confirmed = then + trusted
+        self._proofs = int(state["proofs"])
+        self._proven_until = then + min(float(state["proven"]), max(self.limit.window, _TRUST))
         self._believe([_read(each, self.usage, then) for each in state["laws"]])
 
     def status(self, now: float) -> LimitStatus:
@@ -364,16 +360,9 @@ class Count:
         elif late > self._least >= usage.surely(since, outcome.sent) + need:
             usage.is_prompt = True
 
-    def _shown_by(self, outcome: Outcome, ceiling: float) -> float:
-        """Return how many times longer a refusal lets the count be believed."""
-        foretold = outcome.told is not None and self.kind is not None
-        if foretold or ceiling <= self._least or not after(map(_larger, self.laws), outcome):
-            return inf if self.source != "learned" else _TOLD_TRUST
-        return _TRUST if ceiling == inf else 1
-
     def _distrust(self) -> None:
-        self._confirmed = self._confirmed_at = -inf
-        self._trust = _FIRST_TRUST
+        self._proofs = 0
+        self._proven_at = self._proven_until = -inf
 
     def _make_up(self, gauge: Gauge) -> None:
         """Count what others have used of the same quota."""

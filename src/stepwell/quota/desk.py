@@ -152,10 +152,11 @@ class Desk:
             if gate.opens(now, need) > now
         )
 
-    def standing(self, now: float, tokens: int, arrived: float) -> Standing:
-        """Describe this target, which is not open, to one request."""
+    def standing(self, now: float, tokens: int, arrived: float) -> Standing | None:
+        """Describe this target to one request; None if it is open after all."""
         block = self.block(now, tokens)
-        assert block is not None
+        if block is None:
+            return None
         if block.reason == "count" and self._probes:
             block = replace(block, hard=False)  # what it comes to will tell more than we know
         least = self.calibration.least(tokens)

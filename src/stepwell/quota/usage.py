@@ -17,6 +17,8 @@ from stepwell.quota.window import SlidingWindow
 
 # A provider that counts a call as it comes counts it within so many seconds of its sending.
 WAY: Final = 0.05
+# What floats lose when a time is moved by a window and back.
+_ROUNDED: Final = 1e-9
 # Readings and refusals are as old as their calls, and what was learned is compared with the past.
 _MOST_KEPT: Final = 600.0
 
@@ -143,12 +145,21 @@ class Usage:
 
     def maybe_crosses(self, level: float, until: float = inf) -> float:
         """See `SlidingWindow.crosses`, for all that may have been counted."""
-        doubtful = 0 if self.forgives else self._doubtful.between(-inf, until)
+        counted, late = (self._early, WAY) if self.is_prompt else (self._late, 0.0)
+        doubtful = self._doubtful
         if not doubtful:
-            return self._late_crosses(level, until)
-        # Either enough is forgotten beside what is doubtful, or all of that is.
-        without = max(self._late_crosses(level, until), self._doubtful.crosses(0, until))
-        return min(self._late_crosses(level - doubtful, until), without)
+            return counted.crosses(level, until) + late
+
+        def fits(moment: float) -> bool:
+            # A moment that is an entry's has that entry behind it, however floats are rounded.
+            before = counted.between(moment - late + _ROUNDED, until)
+            return before + doubtful.between(moment + _ROUNDED, until) <= level
+
+        if level < 0:
+            return inf
+        if fits(-inf):
+            return -inf
+        return min(counted.first(fits, late), doubtful.first(fits))
 
     def surely_level(self, amount: float, now: float) -> float:
         """Return what is surely in a bucket that holds `amount` and drains it in one window."""
@@ -214,11 +225,6 @@ class Usage:
         self._buckets.clear()
 
     # --- inner
-
-    def _late_crosses(self, level: float, until: float) -> float:
-        if self.is_prompt:
-            return self._early.crosses(level, until) + WAY
-        return self._late.crosses(level, until)
 
     def _bucket(self, rate: float, *, is_late: bool) -> Bucket:
         found = self._buckets.get((rate, is_late))

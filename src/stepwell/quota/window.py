@@ -11,7 +11,7 @@ is the other one, it keeps the *earlier* time.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
 
 # Limits up to 1,000 requests are common and small enough to be remembered one by one.
@@ -59,6 +59,9 @@ class SlidingWindow:
         self._total = 0
         self._head = 0  # the first entry that had not left when the last one was added
         self._part = -1  # the part of time in which the last entry was added
+
+    def __bool__(self) -> bool:
+        return self._head < len(self._leaves)
 
     def __repr__(self) -> str:
         return f"<SlidingWindow {self.seconds:g}s, {len(self._leaves) - self._head} entries>"
@@ -115,6 +118,17 @@ class SlidingWindow:
         head, end = self._head, self._end(until)
         kept = bisect_left(self._before, self._sum_before(end) - level, head, end)
         return self._leaves[kept - 1] - self.seconds if kept > head else -inf
+
+    def first(self, holds: Callable[[float], bool], late: float = 0.0) -> float:
+        """Return the first moment so long after an entry that holds, as all later ones do; else inf."""
+        low, high = self._head, len(self._leaves)
+        while low < high:
+            middle = (low + high) // 2
+            if holds(self._leaves[middle] - self.seconds + late):
+                high = middle
+            else:
+                low = middle + 1
+        return self._leaves[low] - self.seconds + late if low < len(self._leaves) else inf
 
     def entries(self, until: float = inf) -> Iterator[tuple[float, int]]:
         """Yield when each entry was counted, and its amount, the oldest first, until a moment."""
