@@ -28,6 +28,17 @@ def down(target: Seen, *times: float) -> list[bool]:
     return [target.trouble(at) is not None for at in times]
 
 
+def test_a_calendars_day_is_no_stretch_of_24_hours() -> None:
+    """Three calls around midnight are two days' calls, and refute no limit of two a day."""
+    midnight = 1_790_985_600.0
+    target = seen(*(line(midnight + at) for at in (-60, -30, 0)))
+    by_the_calendar = Limit.parse("2 requests/day from 00:00")
+    assert target.kind_of(by_the_calendar) == "calendar"
+    assert not target.contradicts(by_the_calendar)
+    assert target.contradicts(Limit.parse("2 requests/day"))
+    assert target.contradicts(Limit.parse("1 request/day from 00:00"))
+
+
 def test_an_answer_takes_as_long_as_the_nearest_did() -> None:
     """In time, on either side."""
     target = seen(line(0, seconds=1.0), line(100, seconds=5.0), line(110, Outcome.FAULT))

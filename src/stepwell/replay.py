@@ -37,6 +37,8 @@ EARLY: Final = 1.0
 WINDOWS: Final = (1.0, 10.0, 60.0, 3600.0, 86400.0)
 # A limit explains a refusal if at least so much of it was used, as far as the trace shows.
 EXPLAINED: Final = 0.5
+# What was spent at the very moment of a reset counts after it.
+BEFORE: Final = 1e-6
 # Answers come in about this time where the trace has none to go by.
 UNKNOWN_LATENCY: Final = 1.0
 
@@ -94,6 +96,14 @@ class Tally:
         """Return the largest sum of any window of so many seconds."""
         return max((self.since(at - window, at) for at in self.times), default=0)
 
+    def most_of(self, limit: Limit) -> int:
+        """Return the largest sum of any of a limit's windows, or of its calendar's periods."""
+        calendar = limit.calendar
+        if calendar is None:
+            return self.most(limit.window)
+        begins = (calendar.last_reset(at) - BEFORE for at in self.times)
+        return max(map(self.since, begins, self.times), default=0)
+
 
 @dataclass(slots=True)
 class Seen:
@@ -144,15 +154,17 @@ class Seen:
         costs = ((e.at, 1 if metric is Metric.REQUESTS else e.tokens) for e in self._answers)
         return Tally(costs)
 
-    def kind_of(self, limit: Limit) -> Literal["sliding", "fixed", "bucket"]:
+    def kind_of(self, limit: Limit) -> Literal["sliding", "fixed", "bucket", "calendar"]:
         """Return how it counts: only buckets and fixed windows ever serve more in a window's length."""
+        if limit.calendar is not None:
+            return "calendar"
         if not self.contradicts(limit):
             return "sliding"
         return "bucket" if self.refills else "fixed"
 
     def contradicts(self, limit: Limit) -> bool:
         """Whether it served more than that."""
-        return self.spent(limit.metric).most(limit.window) > limit.amount
+        return self.spent(limit.metric).most_of(limit) > limit.amount
 
     def _learned(self, refusals: Sequence[Sighting]) -> tuple[Limit, ...]:
         """Return the limit that tells its refusals from its answers best; none if none does well."""

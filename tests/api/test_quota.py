@@ -120,12 +120,17 @@ async def test_what_was_used_is_told_with_its_reset(client: Client, clock: FakeC
     assert (limit["reset"], limit["reset_at"]) == (40.0, "2026-10-02T12:01:00.000+00:00")
 
 
-async def test_configured_and_told_stand_side_by_side(client: Client) -> None:
-    """Each with its source: what a provider says does not overwrite what was configured."""
+async def test_a_limit_that_is_configured_and_told_is_one_line(
+    client: Client, clock: FakeClock
+) -> None:
+    """The provider's word of what is left goes first, until its reset; then our count is back."""
     await client.ask("a/m")
-    limits = (await client.target("a/m"))["limits"]
-    assert [limit["source"] for limit in limits] == ["configured", "told"]
-    assert [(limit["used"], limit["remaining"]) for limit in limits] == [(1, 1), (1, 1)]
+    (limit,) = (await client.target("a/m"))["limits"]
+    assert (limit["source"], limit["used"], limit["remaining"]) == ("told", 1, 1)
+    assert (limit["window"], limit["limit"], limit["reset"]) == (60.0, 2, 60.0)
+    clock.shift(61)
+    (limit,) = (await client.target("a/m"))["limits"]
+    assert (limit["source"], limit["used"], limit["remaining"]) == ("configured", 0, 2)
 
 
 async def test_a_cooldown_says_why_until_when_and_in_whose_words(

@@ -115,6 +115,35 @@ async def test_answers_take_the_time_they_took() -> None:
     assert [each.seconds for each in unknown.lines] == [3.0, 3.0]
 
 
+async def test_a_calendars_day_ends_at_its_reset() -> None:
+    """Spent an hour before midnight, it is whole an hour later, and not a day later."""
+    settings = settings_of("a/m")
+    settings["providers"]["a"]["limits"] = ["1 requests/day from 00:00"]
+    played = await play(settings, [line(at * 3600) for at in (11, 11.5, 12.5)])
+    assert ends(played) == ["served", "exhausted", "served"]
+    assert played.avoidable == 0
+
+
+async def test_a_told_days_limit_follows_the_calendar_of_the_settings() -> None:
+    """The trace tells the amount, the settings when the day begins."""
+    settings = settings_of("a/m")
+    settings["providers"]["a"]["limits"] = ["9 requests/day from 00:00"]
+    told = Told(Metric.REQUESTS, 86400.0, limit=2, remaining=1)
+    calls = [call("a", told=(told,))]
+    played = await play(settings, [line(at * 3600, *calls) for at in (11, 11.2, 11.4, 12.1, 12.2)])
+    assert ends(played) == ["served", "served", "exhausted", "served", "served"]
+    assert played.avoidable == 0
+
+
+async def test_a_month_begins_on_its_first() -> None:
+    """A limit of the month that the settings know holds in the replay too."""
+    settings = settings_of("a/m")
+    settings["providers"]["a"]["limits"] = ["1 requests/month"]
+    day = 24 * 3600
+    played = await play(settings, [line(at * day) for at in (0, 20, 29.4, 29.6)])
+    assert ends(played) == ["served", "exhausted", "exhausted", "served"]
+
+
 async def test_less_patience_shows() -> None:
     """An answer that took ten seconds is not waited for by settings that wait five."""
     settings = settings_of("a/m", "b/m", timeouts={"attempt": "5s"})

@@ -185,7 +185,8 @@ async def test_a_client_that_left_costs_what_it_used(
     clock: FakeClock, fleet: Fleet, serve: Any
 ) -> None:
     """Of a stream the events that came count, not the whole estimate."""
-    a = fleet.add("a", limits=["10000 tokens/60s"], reply="word " * 50)
+    limits = ["10000 tokens/60s"]
+    a = fleet.add("a", limits=limits, reply="word " * 50, dialect="retry-after")
     a.hold()
     a.let(6)
     site = serve()

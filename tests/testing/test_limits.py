@@ -1,6 +1,6 @@
 """The referee counts as its kind of window says: proved on numbers written by hand."""
 
-from typing import get_args
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from stepwell.testing import SimLimit
 from stepwell.testing.limits import METERS, Limiter, Metric, WindowKind
 
-KINDS: tuple[WindowKind, ...] = get_args(WindowKind)
+KINDS: tuple[WindowKind, ...] = ("fixed", "sliding", "bucket")
+HOUR = 3600.0
 
 
 def limiter(text: str, kind: WindowKind, offset: float = 0.0) -> Limiter:
@@ -38,6 +39,20 @@ def test_limits_are_read_from_text(text: str, metric: Metric, amount: int, windo
     assert SimLimit.parse(text) == SimLimit(metric, amount, window)
 
 
+@pytest.mark.parametrize(
+    ("text", "window", "reset"),
+    [
+        ("9 requests/day from 07:30 Europe/Berlin", 86400.0, "07:30 Europe/Berlin"),
+        ("9 requests/day from 07:30", 86400.0, "07:30"),
+        ("9 requests/month", 30 * 86400.0, "00:00"),
+    ],
+)
+def test_calendars_are_read_from_text(text: str, window: float, reset: str) -> None:
+    """A month always is one, and a day that says when it begins."""
+    limit = SimLimit.parse(text)
+    assert limit == SimLimit("requests", 9, window, kind="calendar", reset=reset)
+
+
 @pytest.mark.parametrize("text", ["10/60s", "10 calls/60s", "10 requests/60x", "requests/60s"])
 def test_a_limit_that_is_none_is_refused(text: str) -> None:
     """What cannot be read is an error that shows the right form."""
@@ -50,6 +65,30 @@ def test_a_window_admits_exactly_its_amount_at_once(kind: WindowKind) -> None:
     """Ten requests in a window of any kind admit ten of eleven that come together."""
     referee = limiter("10 requests/60s", kind)
     assert [admit(referee, 5.0) for _ in range(11)] == [True] * 10 + [False]
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "hours"),
+    [
+        ("1 requests/day from 00:00 Europe/Berlin", datetime(2026, 10, 24, 22, tzinfo=UTC), 25),
+        ("1 requests/day from 00:00 Europe/Berlin", datetime(2027, 3, 27, 23, tzinfo=UTC), 23),
+        ("1 requests/day from 12:00", datetime(2026, 10, 2, 10, tzinfo=UTC), 2),
+        ("1 requests/month", datetime(2027, 2, 1, tzinfo=UTC), 28 * 24),
+        ("1 requests/month from 06:00", datetime(2027, 2, 1, tzinfo=UTC), 6),
+    ],
+)
+def test_a_calendars_period_ends_by_its_zones_clocks(
+    text: str, first: datetime, hours: float
+) -> None:
+    """Days of 23 and 25 hours, months of 28 days; all of it is back at the reset."""
+    referee = Limiter([SimLimit.parse(text)], 500.0, first.timestamp())
+    assert admit(referee, 500.0)
+    refusal = referee.refusal("k", "m", 1, 500.0 + 1)
+    assert refusal is not None
+    assert refusal.wait == pytest.approx(hours * HOUR - 1)
+    assert referee.gauges("k", "m", 501.0)[0].reset == pytest.approx(hours * HOUR - 1)
+    assert not admit(referee, 500.0 + hours * HOUR - 0.01)
+    assert admit(referee, 500.0 + hours * HOUR)
 
 
 def test_a_fixed_window_comes_back_whole_at_its_boundary() -> None:

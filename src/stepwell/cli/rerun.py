@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import httpx
@@ -28,6 +28,7 @@ from stepwell.routing.verdict import Outcome
 from stepwell.settings import ClientKey, DatabaseSettings, Settings, StateSettings, TraceSettings
 from stepwell.testing import Call as SimCall
 from stepwell.testing import FakeClock, Fleet, Reply, SimLimit, SimProvider
+from stepwell.testing.limits import WindowKind
 from stepwell.testing.reply import count_prompt, text_of
 from stepwell.trace import Line, line_of
 
@@ -267,9 +268,10 @@ class World(httpx.AsyncBaseTransport):
                     limit.metric.value,
                     limit.amount,
                     limit.window,
-                    kind="sliding" if seen is None else seen.kind_of(limit),
+                    kind=_kind_of(limit, seen),
                     scope=limit.scope.value,
                     model=model if limit.scope is Scope.MODEL else "",
+                    reset="" if limit.calendar is None else str(limit.calendar),
                 )
 
     def _moved(self, settings: Settings, name: str) -> Any:
@@ -333,7 +335,8 @@ def _seconds_of_speech(line: Line) -> float:
 def _limits_by_target(settings: Settings, past: Past) -> dict[str, tuple[Limit, ...]]:
     """Return the limits of each target that may be called: those that the trace shows, or settings'.
 
-    What settings say counts where the trace shows nothing of that window, and nothing against it.
+    What settings say counts where the trace shows nothing of that window, and nothing against it. Of
+    the calendar the settings alone know: amounts that the trace shows of such a window follow it.
     """
     said = {
         target.key: target.limits
@@ -349,11 +352,24 @@ def _limits_by_target(settings: Settings, past: Past) -> dict[str, tuple[Limit, 
 
 
 def _limits_of(said: Iterable[Limit], seen: Seen | None) -> tuple[Limit, ...]:
+    said = tuple(said)
     if seen is None:
-        return tuple(said)
-    shown = {(limit.metric, limit.window) for limit in seen.limits}
+        return said
+    calendars = {(limit.metric, limit.window): limit.calendar for limit in said}
+    shown = {
+        (limit.metric, limit.window): replace(
+            limit, calendar=calendars.get((limit.metric, limit.window))
+        )
+        for limit in seen.limits
+    }
     more = (limit for limit in said if (limit.metric, limit.window) not in shown)
-    return (*seen.limits, *(limit for limit in more if not seen.contradicts(limit)))
+    return (*shown.values(), *(limit for limit in more if not seen.contradicts(limit)))
+
+
+def _kind_of(limit: Limit, seen: Seen | None) -> WindowKind:
+    if seen is not None:
+        return seen.kind_of(limit)
+    return "sliding" if limit.calendar is None else "calendar"
 
 
 def _pinned(settings: Settings, past: Past) -> Iterator[str]:

@@ -84,6 +84,11 @@ class Meter:
         reading = self._reading
         return f"<Meter {self._remaining - self._debits}/{reading.limit} {reading.metric}>"
 
+    @property
+    def reading(self) -> Reading:
+        """The last one that was believed."""
+        return self._reading
+
     def is_live(self, now: float) -> bool:
         return now < self.expires
 

@@ -185,11 +185,18 @@ class Pool:
         )
 
     def statuses(self, now: float) -> Iterator[LimitStatus]:
+        """Yield each limit once: while the provider's word of what is left lives, it goes first."""
+        live = [meter for meter in self._meters.values() if meter.is_live(now)]
         for count in self.counts:
-            yield count.status(now)
-        for meter in self._meters.values():
-            if meter.is_live(now):
-                yield meter.status(now)
+            told = [meter for meter in live if self._counted(meter.reading) is count]
+            live = [meter for meter in live if meter not in told]
+            status = count.status(now)
+            if told:
+                least = min(told, key=lambda meter: meter.room(now))
+                status = _joined(least.status(now), status)
+            yield status
+        for meter in live:
+            yield meter.status(now)
 
     @property
     def counts(self) -> tuple[Tally, ...]:
@@ -440,3 +447,10 @@ class Pool:
             *self._meters.values(),
             *self.counts,
         )
+
+
+def _joined(told: LimitStatus, counted: LimitStatus) -> LimitStatus:
+    """Return what was told of a limit that we count as well, with what only the count knows."""
+    limit = counted.limit if told.limit is None else told.limit
+    used = None if limit is None or told.remaining is None else max(0, limit - told.remaining)
+    return replace(told, window=counted.window, limit=limit, used=used)

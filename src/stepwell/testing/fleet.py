@@ -28,6 +28,7 @@ from stepwell.testing.provider import Manners, SimProvider, Spoken
 from stepwell.testing.server import FleetServer
 from stepwell.testing.transport import FleetTransport
 
+_DAY = 86_400.0
 _DOMAIN = ".fleet.test"
 # Which of our dialects the gateway's settings call by the same name.
 _SETTINGS_DIALECTS = frozenset({"openai", "groq", "openrouter", "gemini"})
@@ -38,7 +39,7 @@ class Fleet:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock: Clock = clock or SystemClock()
-        self._epoch = self.clock.monotonic()
+        self._epoch, self._unix = self.clock.monotonic(), self.clock.time()
         self._providers: dict[str, SimProvider] = {}
 
     def __repr__(self) -> str:
@@ -72,7 +73,8 @@ class Fleet:
         Args:
             name: Lower-case, fit for a host name.
             limits: Like `10 requests/60s`, or a SimLimit with a kind and scope of its own.
-            window: The kind of limits written as text: `fixed`, `sliding` or `bucket`.
+            window: The kind of limits written as text: `fixed`, `sliding` or `bucket`. Those of a
+                calendar say so themselves: `1000 requests/day from 00:00 America/Los_Angeles`.
             offset: Where fixed windows begin, in seconds after the fleet's creation.
             limit_scope: Of limits written as text: each `model`, the whole `account` (key), or its
                 `free` models.
@@ -95,7 +97,7 @@ class Fleet:
             name,
             self.clock,
             dialect=dialect if isinstance(dialect, str) else "auto",
-            limiter=Limiter(read, self._epoch),
+            limiter=Limiter(read, self._epoch, self._unix),
             models=models,
             keys=(f"sk-{name}",) if keys is None else keys,
             concurrency=concurrency,
@@ -180,6 +182,13 @@ def _limit(limit: SimLimit) -> Mapping[str, Any]:
     return {
         "metric": limit.metric,
         "limit": limit.amount,
-        "window": f"{limit.window:g}s",
+        "window": _window(limit),
         "scope": limit.scope,
+        **({"reset": limit.reset} if limit.reset else {}),
     }
+
+
+def _window(limit: SimLimit) -> str:
+    if limit.kind == "calendar":
+        return "day" if limit.window == _DAY else "month"
+    return f"{limit.window:g}s"

@@ -1,16 +1,17 @@
 """The referee: limits as providers count them, written without stepwell's own arithmetic.
 
-Three kinds of window, as providers have them:
+Four kinds of window, as providers have them:
 
     fixed    counts in blocks of the window's length, which begin at `offset`; at a block's end all
              comes back
     sliding  every request comes back by itself, one window after it was counted
     bucket   refills evenly, `amount` in a window, up to `amount`
+    calendar counts in days, or months, of a zone's clocks; at `reset` all comes back
 
 A request costs one request and all its tokens, prompt and answer, when it is admitted; an admitted
 request gives nothing back, also when its answer is cut or the client leaves. A refused one costs
-nothing. Windows live on the clock's monotonic time, because a client's wall clock is not
-theirs.
+nothing. Windows live on the clock's monotonic time, because a client's wall clock is not theirs;
+providers read the calendar once, when the fleet is made, and count on from there.
 """
 
 import math
@@ -18,10 +19,12 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time, timedelta
 from typing import Literal, Protocol
+from zoneinfo import ZoneInfo
 
 Metric = Literal["requests", "tokens"]
-WindowKind = Literal["fixed", "sliding", "bucket"]
+WindowKind = Literal["fixed", "sliding", "bucket", "calendar"]
 LimitScope = Literal["model", "free", "account"]
 
 # Waiting a told number of seconds must be enough, although sums of floats miss by some 1e-13.
@@ -33,7 +36,10 @@ _UNITS = {
     **dict.fromkeys(("h", "hour", "hours"), 3_600.0),
     **dict.fromkeys(("d", "day", "days"), 86_400.0),
 }
-_TEXT = re.compile(r"(\d+)\s+(requests|tokens)\s*/\s*(\d+(?:\.\d+)?)?\s*([a-z]+)")
+_TEXT = re.compile(r"(\d+)\s+(requests|tokens)\s*/\s*(\d+(?:\.\d+)?)?\s*([a-z]+)", re.IGNORECASE)
+_CALENDAR = re.compile(r"(.+?/\s*)(day|month)(?:\s+from\s+(\d\d:\d\d(?:\s+\S+)?))?", re.IGNORECASE)
+_DAY = 86_400.0
+_MONTH = 30 * _DAY  # as long as it is called; how long it is, the calendar says
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +50,14 @@ class SimLimit:
         metric: `requests` or `tokens`.
         amount: How many.
         window: Length in seconds.
-        kind: `fixed`, `sliding` or `bucket`; see the module's text.
+        kind: `fixed`, `sliding`, `bucket` or `calendar`; see the module's text.
         scope: Whether each model has its own count, or all models of a key share one, or all of
             them whose names end in `:free`.
         offset: Fixed windows begin so many seconds after the fleet's creation (and every window
             before and after that).
         model: It holds for this model only; empty is for all.
+        reset: Of a calendar: when its days begin, and months on their first, such as
+            `00:00 America/Los_Angeles`; without a zone it is UTC.
     """
 
     metric: Metric
@@ -59,19 +67,30 @@ class SimLimit:
     scope: LimitScope = "model"
     offset: float = 0.0
     model: str = ""
+    reset: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "SimLimit":
         """Read `10 requests/60s`, `6000 tokens/minute`, `1000 requests/day`.
 
+        A month, and a day that says when it begins (`1000 requests/day from 00:00 Europe/Berlin`),
+        are the calendar's.
+
         Raises:
             ValueError: It is not of this form.
         """
-        match = _TEXT.fullmatch(text.strip().lower())
-        if match is None or match[4] not in _UNITS:
+        plain, period, reset = text.strip(), "", ""
+        calendar = _CALENDAR.fullmatch(plain)
+        if calendar is not None and (calendar[3] or calendar[2].lower() == "month"):
+            plain, period, reset = f"{calendar[1]}day", calendar[2].lower(), calendar[3] or "00:00"
+        match = _TEXT.fullmatch(plain)
+        if match is None or match[4].lower() not in _UNITS:
             raise ValueError(f"{text!r} is no limit; write it like '10 requests/60s'.")
-        metric: Metric = "requests" if match[2] == "requests" else "tokens"
-        return cls(metric, int(match[1]), float(match[3] or 1) * _UNITS[match[4]])
+        metric: Metric = "requests" if match[2].lower() == "requests" else "tokens"
+        if period:
+            window = _MONTH if period == "month" else _DAY
+            return cls(metric, int(match[1]), window, kind="calendar", reset=reset)
+        return cls(metric, int(match[1]), float(match[3] or 1) * _UNITS[match[4].lower()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +228,41 @@ class BucketMeter:
         return self.used(now) / self._rate
 
 
+class CalendarMeter:
+    def __init__(self, limit: SimLimit, ahead: float) -> None:
+        at, _, zone = (limit.reset or "00:00").partition(" ")
+        self._limit = limit
+        self._ahead = ahead  # Unix time less monotonic time
+        self._at = time.fromisoformat(at)
+        self._zone = ZoneInfo(zone.strip()) if zone.strip() else UTC
+        self._end = -math.inf
+        self._used = 0
+
+    def used(self, now: float) -> float:
+        return self._used if now + EPSILON < self._end else 0
+
+    def take(self, now: float, cost: int) -> None:
+        self._used = int(self.used(now)) + cost
+        self._end = self._next(now)
+
+    def wait(self, now: float, cost: int) -> float:
+        fits = self.used(now) + cost <= self._limit.amount
+        return 0.0 if fits else self._end - now
+
+    def reset(self, now: float) -> float:
+        return self._end - now if self.used(now) else 0.0
+
+    def _next(self, now: float) -> float:
+        """Return when the period of a moment ends: on the first later date that begins one."""
+        unix = now + self._ahead + EPSILON
+        day = datetime.fromtimestamp(unix, self._zone).date() - timedelta(days=1)
+        while True:
+            day += timedelta(days=1)
+            begins = datetime.combine(day, self._at, self._zone).timestamp()
+            if begins > unix and (self._limit.window == _DAY or day.day == 1):
+                return begins - self._ahead
+
+
 METERS: dict[WindowKind, type[FixedMeter] | type[SlidingMeter] | type[BucketMeter]] = {
     "fixed": FixedMeter,
     "sliding": SlidingMeter,
@@ -219,9 +273,10 @@ METERS: dict[WindowKind, type[FixedMeter] | type[SlidingMeter] | type[BucketMete
 class Limiter:
     """All counts of one provider: per limit and key, and per model where the limit says so."""
 
-    def __init__(self, limits: Sequence[SimLimit], epoch: float) -> None:
+    def __init__(self, limits: Sequence[SimLimit], epoch: float, unix: float = 0.0) -> None:
         self.limits = tuple(limits)
         self._epoch = epoch
+        self._ahead = unix - epoch
         self._meters: dict[tuple[int, str, str], Meter] = {}
 
     def refusal(self, key: str, model: str, tokens: int, now: float) -> Refusal | None:
@@ -247,8 +302,13 @@ class Limiter:
     def _meter(self, index: int, limit: SimLimit, key: str, model: str) -> Meter:
         where = (index, key, model if limit.scope == "model" else "")
         if where not in self._meters:
-            self._meters[where] = METERS[limit.kind](limit, self._epoch)
+            self._meters[where] = self._make(limit)
         return self._meters[where]
+
+    def _make(self, limit: SimLimit) -> Meter:
+        if limit.kind == "calendar":
+            return CalendarMeter(limit, self._ahead)
+        return METERS[limit.kind](limit, self._epoch)
 
 
 def read_limits(
@@ -256,11 +316,15 @@ def read_limits(
 ) -> tuple[SimLimit, ...]:
     """Return limits; those written as text get the provider's kind, scope and offset."""
     return tuple(
-        replace(SimLimit.parse(limit), kind=kind, scope=scope, offset=offset)
-        if isinstance(limit, str)
-        else limit
-        for limit in limits
+        _read(limit, kind, scope, offset) if isinstance(limit, str) else limit for limit in limits
     )
+
+
+def _read(text: str, kind: WindowKind, scope: LimitScope, offset: float) -> SimLimit:
+    limit = SimLimit.parse(text)
+    if limit.kind == "calendar":
+        return replace(limit, scope=scope)
+    return replace(limit, kind=kind, scope=scope, offset=offset)
 
 
 def _cost(limit: SimLimit, tokens: int) -> int:

@@ -40,7 +40,19 @@ async def a_reading_is_lowered_by_what_it_may_not_contain(bank: Bank) -> None:
     bank.ledger.settle(await bank.take(target), SUCCESS)
     await bank.take(target)
     bank.ledger.observe(reader, [requests_left(5)])
-    equal("remaining", await bank.remaining(target, 1), 5 - 3)
+    equal("remaining", await bank.remaining(target), 5 - 3)
+
+
+async def a_limit_is_shown_once(bank: Bank) -> None:
+    """Configured and told, it is one: as told while that lasts, and as counted afterwards."""
+    target = make_target("t", "10 requests/minute")
+    reading = requests_left(4, reset=20.0)
+    bank.ledger.settle(await bank.take(target), Report(Ended.SUCCESS, readings=(reading,)))
+    shown = [(each.source, each.remaining) for each in (await bank.status(target)).limits]
+    equal("the limits", shown, [("told", 4)])
+    bank.clock.shift(60)
+    shown = [(each.source, each.limit) for each in (await bank.status(target)).limits]
+    equal("the limits", shown, [("configured", 10)])
 
 
 async def an_older_answer_never_raises_room(bank: Bank) -> None:
@@ -49,9 +61,9 @@ async def an_older_answer_never_raises_room(bank: Bank) -> None:
     older, younger = await bank.take(target), await bank.take(target)
     bank.ledger.observe(younger, [requests_left(3)])
     bank.ledger.settle(younger, SUCCESS)
-    equal("room by the younger", await bank.remaining(target, 1), 2)
+    equal("room by the younger", await bank.remaining(target), 2)
     bank.ledger.settle(older, Report(Ended.SUCCESS, readings=(requests_left(9),)))
-    equal("room after the older", await bank.remaining(target, 1), 2)
+    equal("room after the older", await bank.remaining(target), 2)
 
 
 async def room_rises_only_with_nothing_older_in_flight(bank: Bank) -> None:
@@ -60,10 +72,10 @@ async def room_rises_only_with_nothing_older_in_flight(bank: Bank) -> None:
     bank.ledger.settle(await bank.take(target), Report(Ended.SUCCESS, readings=(requests_left(3),)))
     older, younger = await bank.take(target), await bank.take(target)
     bank.ledger.settle(younger, Report(Ended.SUCCESS, readings=(requests_left(9),)))
-    equal("with an older call in flight", await bank.remaining(target, 1), 1)
+    equal("with an older call in flight", await bank.remaining(target), 1)
     bank.ledger.settle(older, SUCCESS)
     bank.ledger.settle(await bank.take(target), Report(Ended.SUCCESS, readings=(requests_left(8),)))
-    equal("with none", await bank.remaining(target, 1), 8)
+    equal("with none", await bank.remaining(target), 8)
 
 
 async def silence_erases_nothing(bank: Bank) -> None:
@@ -125,6 +137,7 @@ async def a_reading_of_free_models_covers_them_alone(bank: Bank) -> None:
 SCENARIOS: Final[Sequence[Scenario]] = (
     a_reading_lowers_room_at_once,
     a_reading_is_lowered_by_what_it_may_not_contain,
+    a_limit_is_shown_once,
     an_older_answer_never_raises_room,
     room_rises_only_with_nothing_older_in_flight,
     silence_erases_nothing,
