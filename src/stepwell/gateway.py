@@ -28,7 +28,8 @@ from stepwell.secrets import Redactor, Secret
 from stepwell.settings import Account, ProviderSettings, Settings
 from stepwell.trace import Recorder
 from stepwell.upstream.client import Endpoint, Patience, Reply
-from stepwell.upstream.transport import AiohttpTransport
+from stepwell.upstream.seam import HttpxLine, Line
+from stepwell.upstream.transport import HttpTransport
 
 if TYPE_CHECKING:
     from stepwell.ledgers.journal import Journal
@@ -249,13 +250,12 @@ class Gateway:
     def _endpoint(self, provider: ProviderSettings, key: Secret | None) -> Endpoint:
         query = {name: value.reveal() for name, value in provider.query.items()}
         url = httpx.URL(f"{provider.base_url}/chat/completions")
-        return Endpoint(
+        line = _line(
+            self._engines.get(provider),
             url.copy_merge_params(query) if query else url,
             _headers(provider, key),
-            transport=self._engines.get(provider),
-            dialect=dialect(provider.dialect),
-            clock=self.clock,
         )
+        return Endpoint(line, dialect=dialect(provider.dialect), clock=self.clock)
 
     def _patience(self, step: Step) -> Patience:
         return Patience(
@@ -295,7 +295,7 @@ class _Engines:
 
     def __init__(self, given: httpx.AsyncBaseTransport | None) -> None:
         self._given = given
-        self._own: dict[tuple[str, str], AiohttpTransport] = {}
+        self._own: dict[tuple[str, str], HttpTransport] = {}
 
     def get(self, provider: ProviderSettings) -> httpx.AsyncBaseTransport:
         if self._given is not None:
@@ -303,12 +303,21 @@ class _Engines:
         proxy = provider.proxy.reveal() if provider.proxy is not None else ""
         way = (proxy, provider.ca_file or "")
         if way not in self._own:
-            self._own[way] = AiohttpTransport(proxy=proxy or None, ca_file=provider.ca_file)
+            self._own[way] = HttpTransport(proxy=proxy or None, ca_file=provider.ca_file)
         return self._own[way]
 
     async def aclose(self) -> None:
         for transport in self._own.values():
             await transport.aclose()
+
+
+def _line(
+    transport: httpx.AsyncBaseTransport, url: httpx.URL, headers: Sequence[tuple[str, str]]
+) -> Line:
+    """Return the shortest way to a URL: our own engine needs none of httpx's objects."""
+    if isinstance(transport, HttpTransport):
+        return transport.prepare(url, headers)
+    return HttpxLine(url, headers, transport)
 
 
 def _headers(provider: ProviderSettings, key: Secret | None) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ may carry an error, a finish or usage.
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Final
 
 import httpx
@@ -38,7 +38,7 @@ class Relay:
     """See the module's text.
 
     Args:
-        chunks: The response's body as it arrives.
+        read: Returns the next bytes of the body; none at its end.
         clock: For the idle timeout.
         idle_timeout: Seconds of silence after which a stream is broken.
         drop_usage: The usage event was not asked for by the client.
@@ -58,7 +58,7 @@ class Relay:
 
     def __init__(
         self,
-        chunks: AsyncIterator[bytes],
+        read: Callable[[], Awaitable[bytes]],
         *,
         clock: Clock,
         idle_timeout: float,
@@ -66,7 +66,7 @@ class Relay:
         every_choice: bool,
         keep: bool,
     ) -> None:
-        self._chunks = chunks
+        self._read_body = read
         self._clock = clock
         self._idle_timeout = idle_timeout
         self._drop_usage = drop_usage
@@ -147,8 +147,7 @@ class Relay:
     async def _read(self) -> Sequence[bytes]:
         """Return the next whole events; at the end of the body, what is left of it."""
         try:
-            chunk = await anext(self._chunks, None)
-            if chunk is not None:
+            if chunk := await self._read_body():
                 return self._splitter.feed(chunk)
         except (httpx.HTTPError, httpx.StreamError, OSError, EventTooLarge) as error:
             self.broken = f"connection lost ({type(error).__name__})"
