@@ -67,21 +67,33 @@ class History:
         fields: A request's, each in its own bytes; `messages` among them.
     """
 
-    __slots__ = ("_cleaned", "_fields", "_messages")
+    __slots__ = ("_cleaned", "_fields", "_is_plain", "_messages")
 
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
         self._messages: list[_Message] | None = None
         self._cleaned: dict[HistoryRules, Fields] = {}
+        self._is_plain: bool | None = None  # no rule is about anything in it
 
     def fields_for(self, rules: HistoryRules) -> Fields:
         """Return the request's fields as a provider takes them; the same object for equal rules."""
-        if rules == UNTOUCHED:
+        if self._is_plain is None:
+            self._is_plain = self._holds_no_trace()
+        if self._is_plain or rules == UNTOUCHED:
             return self._fields
         cleaned = self._cleaned.get(rules)
         if cleaned is None:
             cleaned = self._cleaned[rules] = self._clean(rules)
         return cleaned
+
+    def _holds_no_trace(self) -> bool:
+        fields = self._fields
+        tools = fields.get("tools")
+        return not (
+            "cache_control" in fields
+            or _TRACES.search(fields["messages"])
+            or (tools is not None and _CACHE_CONTROL.search(tools))
+        )
 
     def _clean(self, rules: HistoryRules) -> Fields:
         cleaned = dict(self._fields)

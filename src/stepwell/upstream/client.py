@@ -17,7 +17,7 @@ from stepwell.providers import dialects
 from stepwell.quota.reading import Hint, Reading
 from stepwell.routing.chain import Step
 from stepwell.routing.verdict import Outcome, Verdict, outcome_of
-from stepwell.upstream.completion import decode, read_content
+from stepwell.upstream.completion import decode, plain_tokens, read_content
 from stepwell.upstream.relay import Relay
 from stepwell.upstream.seam import Answer, Line, RawHeaders
 
@@ -25,6 +25,8 @@ from stepwell.upstream.seam import Answer, Line, RawHeaders
 MAX_REFUSAL: Final = 256 * 1024
 # Answers with several long choices and base64 audio stay well below; more is no chat completion.
 MAX_ANSWER: Final = 64 * 1024 * 1024
+
+_ANSWERED: Final = Verdict(Outcome.ANSWER)
 
 # Raised before the provider could have taken the request, so that its quota is untouched.
 _NOT_SENT: Final = (
@@ -165,6 +167,8 @@ class Endpoint:
         """Judge a 2xx that came as one body: a completion, or an error in disguise."""
         body = await _read_all(answer, MAX_ANSWER)
         status = answer.status
+        if not request.stream and (tokens := plain_tokens(body)) is not None:
+            return Reply(_ANSWERED, status, body, tokens=tokens)
         try:
             decoded = decode(body)
             content = read_content(decoded)
