@@ -98,7 +98,7 @@ class ChatRequest:
 
     def __init__(self, body: bytes) -> None:
         self.fields = parse_fields(body)
-        self._history = History(self.fields)
+        self._history = History(self.fields, body)
         self._capabilities: frozenset[str] | None = None
         self.model: str | None = self._read("model")
         self.stream = bool(self._read("stream"))

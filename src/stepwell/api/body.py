@@ -109,13 +109,25 @@ def _check_encoding(body: bytes) -> None:
         ) from None
 
 
+def _opens_more_than(body: bytes, most: int) -> bool:
+    """Tell whether more than `most` brackets open, looking no further than to these."""
+    for bracket in (b"[", b"{"):
+        place = body.find(bracket)
+        while place >= 0:
+            most -= 1
+            if most < 0:
+                return True
+            place = body.find(bracket, place + 1)
+    return False
+
+
 def _check_depth(body: bytes, most: int) -> None:
     """Refuse what is nested deeper than `most`, exactly, and without decoding it.
 
     What opens fewer brackets than that cannot be that deep, which settles most bodies. Otherwise the
     strings are cut out (escapes first), and the innermost pairs are taken away, a level a round.
     """
-    if body.count(b"[") + body.count(b"{") <= most:
+    if not _opens_more_than(body, most):
         return
     bare = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     brackets = b"".join(bare.split(b'"')[::2]).translate(_SQUARE, _NO_BRACKETS)

@@ -1,6 +1,6 @@
 """The outermost edge: request ids, and every error in OpenAI's envelope."""
 
-import os
+import random
 import re
 
 from starlette.exceptions import HTTPException
@@ -97,4 +97,4 @@ def _request_id(scope: Scope) -> bytes:
     given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
     if _REQUEST_ID.fullmatch(given):
         return bytes(given)
-    return os.urandom(16).hex().encode()
+    return b"%032x" % random.getrandbits(128)
