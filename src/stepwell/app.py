@@ -34,6 +34,8 @@ from stepwell.settings import Settings
 # The routes that answer without a key. A test walks the route table and holds every other one closed.
 PUBLIC = ("/health",)
 
+CHAT = "/v1/chat/completions"
+
 
 def create_app(
     settings: Settings | Mapping[str, Any] | str | os.PathLike[str] | None = None,
@@ -112,9 +114,9 @@ def _settings(given: Settings | Mapping[str, Any] | str | os.PathLike[str] | Non
 
 
 def _application(gateway: Gateway, authenticate: Authenticate) -> Starlette:
-    models, health = Models(gateway), Health(gateway)
+    models, health, chat = Models(gateway), Health(gateway), ChatCompletions(gateway)
     routes = [
-        Route("/v1/chat/completions", ChatCompletions(gateway), methods=["POST"]),
+        Route(CHAT, chat, methods=["POST"]),
         Route("/v1/models", models.list, methods=["GET"]),
         Route("/v1/models/{model:path}", models.get, methods=["GET"]),
         Route("/v1/quota", Quota(gateway).get, methods=["GET"]),
@@ -134,6 +136,7 @@ def _application(gateway: Gateway, authenticate: Authenticate) -> Starlette:
                 RequireAuthentication,
                 authenticate=authenticate,
                 public=[route for route in routes if route.path in PUBLIC],
+                direct={(CHAT, "POST"): chat},
             ),
         ],
         exception_handlers={HTTPException: http_exception},

@@ -6,6 +6,7 @@ tomorrow travels untouched; only `model` and what a step sets are replaced.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ import msgspec
 from stepwell.errors import BadRequest
 from stepwell.history import Fields, History
 from stepwell.quota.estimate import estimate_tokens
-from stepwell.routing.chain import Adaptation, Step
+from stepwell.routing.chain import AS_IT_IS, Adaptation, Step
 
 encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
 _decode_fields: Final = msgspec.json.Decoder(Fields).decode
@@ -36,6 +37,7 @@ MAX_CHOICES: Final = 128
 
 # Another model can go on with plain text only: what it says next must not depend on any of these.
 _BEYOND_TEXT: Final = ("tools", "functions", "response_format", "logprobs", "audio", "modalities")
+_NO_FIELDS: Final[Fields] = {}
 _ABSENT: Final = (b"null", b"false", b"[]")
 
 # As a name in JSON; inside a text its quotes would be escaped.
@@ -81,6 +83,7 @@ class ChatRequest:
     """
 
     __slots__ = (
+        "_capabilities",
         "_history",
         "_options",
         "choices",
@@ -95,12 +98,13 @@ class ChatRequest:
 
     def __init__(self, body: bytes) -> None:
         self.fields = parse_fields(body)
-        self._history = History(self.fields)
+        self._history = History(self.fields, body)
+        self._capabilities: frozenset[str] | None = None
         self.model: str | None = self._read("model")
         self.stream = bool(self._read("stream"))
         self.choices = self._read_choices()
         self.max_tokens = self._read_ceiling()
-        self._options: Fields = self._read("stream_options") or {}
+        self._options: Fields = self._read("stream_options") or _NO_FIELDS
         self.wants_usage = _text(self._options.get("include_usage")) == b"true"
         self._check_messages()
         self.prompt_tokens = estimate_tokens(body, 0)
@@ -109,9 +113,11 @@ class ChatRequest:
     @property
     def capabilities(self) -> frozenset[str]:
         """What a model must be able to do: of `vision`, `tools`, `json`."""
-        return frozenset(self._capabilities())
+        if self._capabilities is None:
+            self._capabilities = frozenset(self._needed())
+        return self._capabilities
 
-    def _capabilities(self) -> Iterator[str]:
+    def _needed(self) -> Iterator[str]:
         if _IMAGE.search(memoryview(self.fields["messages"])):
             yield "vision"
         if self.has("tools") or self.has("functions"):
@@ -139,8 +145,9 @@ class ChatRequest:
     def body_for(self, step: Step) -> bytes:
         """Return the body to send to a step: its model, its parameters, and the usage it may tell."""
         fields = dict(self._history.fields_for(step.history))
-        fields["model"] = msgspec.Raw(encode(step.model))
-        _adapt(fields, step.adaptation)  # before the step's own parameters, which were meant for it
+        fields["model"] = _raw_text(step.model)
+        if step.adaptation is not AS_IT_IS:
+            _adapt(fields, step.adaptation)  # before the step's parameters, which were meant for it
         for name, value in step.params.items():
             fields[name] = msgspec.Raw(encode(value))
         if self.stream:
@@ -185,8 +192,11 @@ class ChatRequest:
 
     def _read_ceiling(self) -> int | None:
         """Return the longest answer in tokens; some servers take -1 for no ceiling."""
-        ceilings = (self._read("max_completion_tokens"), self._read("max_tokens"))
-        return next((ceiling for ceiling in ceilings if ceiling and ceiling > 0), None)
+        newer: int | None = self._read("max_completion_tokens")
+        older: int | None = self._read("max_tokens")
+        if newer and newer > 0:
+            return newer
+        return older if older and older > 0 else None
 
     def _check_messages(self) -> None:
         raw = self.fields.get("messages")
@@ -197,6 +207,11 @@ class ChatRequest:
             raise BadRequest("'messages' must be a list of messages.", param="messages")
         if start[1:].lstrip().startswith(b"]"):
             raise BadRequest("'messages' must hold at least one message.", param="messages")
+
+
+@lru_cache(maxsize=1024)
+def _raw_text(text: str) -> msgspec.Raw:
+    return msgspec.Raw(encode(text))
 
 
 def _adapt(fields: Fields, adaptation: Adaptation) -> None:

@@ -3,8 +3,7 @@
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +17,7 @@ from stepwell.clock import Clock, Deadline, SystemClock
 from stepwell.dispatch import Dispatcher
 from stepwell.errors import SettingsError, ShuttingDown, StepwellError
 from stepwell.ledgers.memory import MemoryLedger
-from stepwell.observe import Event, Observer
+from stepwell.observe import Observer
 from stepwell.providers.dialects import dialect
 from stepwell.quota.ledger import Ledger
 from stepwell.quota.reading import Hint
@@ -28,7 +27,8 @@ from stepwell.secrets import Redactor, Secret
 from stepwell.settings import Account, ProviderSettings, Settings
 from stepwell.trace import Recorder
 from stepwell.upstream.client import Endpoint, Patience, Reply
-from stepwell.upstream.transport import AiohttpTransport
+from stepwell.upstream.seam import HttpxLine, Line
+from stepwell.upstream.transport import HttpTransport
 
 if TYPE_CHECKING:
     from stepwell.ledgers.journal import Journal
@@ -78,6 +78,7 @@ class Gateway:
         self._engines = _Engines(transport)
         self._active: dict[Interrupt, None] = {}
         self._last_left = asyncio.Event()
+        self._patiences: dict[float, Patience] = {}  # by a step's timeout
         self._endpoints = self._make_endpoints()
         self.dispatcher = Dispatcher(
             clock=self.clock,
@@ -87,7 +88,8 @@ class Gateway:
             queue_size=settings.queue.max_size,
             resume=settings.streams.on_break == "resume",
             redact=self.redactor,
-            observers=(self._log, *observers, *((self._recorder,) if self._recorder else ())),
+            log=self._log,
+            observers=(*observers, *((self._recorder,) if self._recorder else ())),
         )
 
     def __repr__(self) -> str:
@@ -114,9 +116,11 @@ class Gateway:
         if self._recorder is not None:
             await self._recorder.aclose()
 
-    @contextmanager
-    def admit(self, interrupt: Interrupt) -> Iterator[None]:
-        """Count a request as active; `interrupt` ends it when the gateway must stop.
+    def enter(self, interrupt: Interrupt) -> None:
+        """Count a request as active until it is told to `leave`.
+
+        Args:
+            interrupt: Ends it when the gateway must stop.
 
         Raises:
             ShuttingDown: No request is taken any more.
@@ -124,12 +128,12 @@ class Gateway:
         if self.is_draining:
             raise ShuttingDown
         self._active[interrupt] = None
-        try:
-            yield
-        finally:
-            del self._active[interrupt]
-            if not self._active:
-                self._last_left.set()
+
+    def leave(self, interrupt: Interrupt) -> None:
+        """Count a request no longer."""
+        del self._active[interrupt]
+        if self.is_draining and not self._active:
+            self._last_left.set()
 
     async def call(
         self,
@@ -143,7 +147,7 @@ class Gateway:
         Whoever asks for a stream closes it.
         """
         endpoint = self._endpoints[target.account]
-        return await endpoint.attempt(request, step, self._patience(step), observe)
+        return await endpoint.attempt(request, step, self._patience(step.timeout), observe)
 
     async def drain(self, grace: float) -> None:
         """Take no more requests, let those under way end within `grace` seconds, then end them.
@@ -248,25 +252,27 @@ class Gateway:
     def _endpoint(self, provider: ProviderSettings, key: Secret | None) -> Endpoint:
         query = {name: value.reveal() for name, value in provider.query.items()}
         url = httpx.URL(f"{provider.base_url}/chat/completions")
-        return Endpoint(
+        line = _line(
+            self._engines.get(provider),
             url.copy_merge_params(query) if query else url,
             _headers(provider, key),
-            transport=self._engines.get(provider),
-            dialect=dialect(provider.dialect),
-            clock=self.clock,
         )
+        return Endpoint(line, dialect=dialect(provider.dialect), clock=self.clock)
 
-    def _patience(self, step: Step) -> Patience:
-        return Patience(
-            connect=self.settings.timeouts.connect,
-            attempt=step.timeout,
-            first_token=self.settings.streams.first_token_timeout,
-            idle=self.settings.streams.idle_timeout,
-        )
+    def _patience(self, attempt: float) -> Patience:
+        patience = self._patiences.get(attempt)
+        if patience is None:
+            patience = self._patiences[attempt] = Patience(
+                connect=self.settings.timeouts.connect,
+                attempt=attempt,
+                first_token=self.settings.streams.first_token_timeout,
+                idle=self.settings.streams.idle_timeout,
+            )
+        return patience
 
-    def _log(self, event: Event) -> None:
-        if isinstance(event, Attempt):
-            self.logger.debug("%s %s %s", event, event.words, event.account)
+    def _log(self, attempt: Attempt) -> None:
+        if self.logger.isEnabledFor(logging.DEBUG):
+            self.logger.debug("%s %s %s", attempt, attempt.words, attempt.account)
 
 
 def _targets(routes: Routes) -> tuple[Target, ...]:
@@ -300,7 +306,7 @@ class _Engines:
 
     def __init__(self, given: httpx.AsyncBaseTransport | None) -> None:
         self._given = given
-        self._own: dict[tuple[str, str], AiohttpTransport] = {}
+        self._own: dict[tuple[str, str], HttpTransport] = {}
 
     def get(self, provider: ProviderSettings) -> httpx.AsyncBaseTransport:
         if self._given is not None:
@@ -308,12 +314,21 @@ class _Engines:
         proxy = provider.proxy.reveal() if provider.proxy is not None else ""
         way = (proxy, provider.ca_file or "")
         if way not in self._own:
-            self._own[way] = AiohttpTransport(proxy=proxy or None, ca_file=provider.ca_file)
+            self._own[way] = HttpTransport(proxy=proxy or None, ca_file=provider.ca_file)
         return self._own[way]
 
     async def aclose(self) -> None:
         for transport in self._own.values():
             await transport.aclose()
+
+
+def _line(
+    transport: httpx.AsyncBaseTransport, url: httpx.URL, headers: Sequence[tuple[str, str]]
+) -> Line:
+    """Return the shortest way to a URL: our own engine needs none of httpx's objects."""
+    if isinstance(transport, HttpTransport):
+        return transport.prepare(url, headers)
+    return HttpxLine(url, headers, transport)
 
 
 def _headers(provider: ProviderSettings, key: Secret | None) -> list[tuple[str, str]]:

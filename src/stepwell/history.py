@@ -36,6 +36,8 @@ _TRACES: Final = re.compile(
     rb'"(?:tool_call|cache_control|reasoning|thinking|redacted_thinking|signature|thought_sig'
     rb"|extra_content|prefix|provider_spec|annotations|audio|function_call|refusal)"
 )
+_LARGE: Final = 64 * 1024
+_MOST_HOPS: Final = 1000
 _CACHE_CONTROL: Final = re.compile(rb'"cache_control"')
 _SIGNATURE: Final = re.compile(rb'"thought_signature"')
 _NOTHING: Final = re.compile(rb"null|\[\s*\]")
@@ -65,18 +67,23 @@ class History:
 
     Args:
         fields: A request's, each in its own bytes; `messages` among them.
+        body: The whole that they are parts of.
     """
 
-    __slots__ = ("_cleaned", "_fields", "_messages")
+    __slots__ = ("_body", "_cleaned", "_fields", "_is_plain", "_messages")
 
-    def __init__(self, fields: Fields) -> None:
+    def __init__(self, fields: Fields, body: bytes) -> None:
         self._fields = fields
+        self._body = body
         self._messages: list[_Message] | None = None
         self._cleaned: dict[HistoryRules, Fields] = {}
+        self._is_plain: bool | None = None  # no rule is about anything in it
 
     def fields_for(self, rules: HistoryRules) -> Fields:
         """Return the request's fields as a provider takes them; the same object for equal rules."""
-        if rules == UNTOUCHED:
+        if self._is_plain is None:
+            self._is_plain = not holds_trace(self._body)
+        if self._is_plain or rules == UNTOUCHED:
             return self._fields
         cleaned = self._cleaned.get(rules)
         if cleaned is None:
@@ -103,6 +110,25 @@ class History:
         if all(new is old.raw for new, old in zip(after, self._messages, strict=True)):
             return raw
         return _raw(after)
+
+
+# --- searching
+
+
+def holds_trace(body: bytes) -> bool:
+    """Tell whether any rule may be about something in a request.
+
+    In a body of megabytes most bytes are those of a picture: from quote to quote a search for them is
+    a hundred times faster than the pattern. Where there are many quotes it is the other way round.
+    """
+    place = -1
+    for _ in range(_MOST_HOPS if len(body) > _LARGE else 0):
+        place = body.find(b'"', place + 1)
+        if place < 0:
+            return False
+        if _TRACES.match(body, place):
+            return True
+    return _TRACES.search(body, place + 1) is not None
 
 
 # --- reading

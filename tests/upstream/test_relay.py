@@ -49,7 +49,8 @@ def relay(clock: FakeClock) -> Make:
 
     def make(*chunks: Chunk, **options: Any) -> Relay:
         plain = {"idle_timeout": 30.0, "drop_usage": True, "every_choice": False, "keep": True}
-        return Relay(play(chunks), clock=clock, **{**plain, **options})
+        body = play(chunks)
+        return Relay(lambda: anext(body, b""), clock=clock, **{**plain, **options})
 
     return make
 

@@ -17,7 +17,8 @@ import httpx
 import pytest
 
 from stepwell.upstream import transport as engine
-from stepwell.upstream.transport import AiohttpTransport
+from stepwell.upstream.connection import Connection
+from stepwell.upstream.transport import HttpTransport
 
 Reader = asyncio.StreamReader
 Writer = asyncio.StreamWriter
@@ -144,8 +145,8 @@ async def serve() -> AsyncIterator[Serve]:
 
 
 @pytest.fixture
-async def transport() -> AsyncIterator[AiohttpTransport]:
-    transport = AiohttpTransport()
+async def transport() -> AsyncIterator[HttpTransport]:
+    transport = HttpTransport()
     yield transport
     await transport.aclose()
 
@@ -174,7 +175,7 @@ def closing_after(*pieces: bytes) -> Handler:
     return handler
 
 
-async def read(transport: AiohttpTransport, request: httpx.Request) -> tuple[httpx.Response, bytes]:
+async def read(transport: HttpTransport, request: httpx.Request) -> tuple[httpx.Response, bytes]:
     """Send and read the body undecoded."""
     response = await transport.handle_async_request(request)
     try:
@@ -183,20 +184,15 @@ async def read(transport: AiohttpTransport, request: httpx.Request) -> tuple[htt
         await response.aclose()
 
 
-def held(transport: AiohttpTransport) -> int:
+def held(transport: HttpTransport) -> int:
     """Count the connections that are neither closed nor idle."""
-    assert transport._pool is not None
-    connector = transport._pool.session.connector
-    assert connector is not None
-    return len(connector._acquired)
+    return 0 if transport._pool is None else transport._pool.busy
 
 
-def idle(transport: AiohttpTransport) -> list[Any]:
+def idle(transport: HttpTransport) -> list[Connection]:
     """Return the connections that are kept for the next request."""
     assert transport._pool is not None
-    connector = transport._pool.session.connector
-    assert connector is not None
-    return [wire for kept in connector._conns.values() for wire, _ in kept]
+    return transport._pool.kept
 
 
 def open_files() -> int:
@@ -208,7 +204,7 @@ def open_files() -> int:
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
-async def test_a_response_comes_as_it_was_sent(serve: Serve, transport: AiohttpTransport) -> None:
+async def test_a_response_comes_as_it_was_sent(serve: Serve, transport: HttpTransport) -> None:
     """Status, reason, and headers with their order, case and duplicates stay what they are."""
     server = await serve(
         answering(
@@ -229,7 +225,7 @@ async def test_a_response_comes_as_it_was_sent(serve: Serve, transport: AiohttpT
     assert server.heads[0].startswith(b"POST /v1/chat?x=%2F HTTP/1.1\r\n")
 
 
-async def test_no_header_is_added_to_a_request(serve: Serve, transport: AiohttpTransport) -> None:
+async def test_no_header_is_added_to_a_request(serve: Serve, transport: HttpTransport) -> None:
     """What a provider sees is what the caller wrote, cookies of earlier answers included not."""
     server = await serve(answering(OK.replace(b"\r\n", b"\r\nset-cookie: a=1; Path=/\r\n", 1)))
     request = httpx.Request(
@@ -251,7 +247,7 @@ async def test_no_header_is_added_to_a_request(serve: Serve, transport: AiohttpT
 
 
 async def test_a_finished_response_leaves_its_connection_to_the_next(
-    serve: Serve, transport: AiohttpTransport
+    serve: Serve, transport: HttpTransport
 ) -> None:
     """Keep-alive: many requests one after the other use one connection."""
     server = await serve(answering(OK))
@@ -272,7 +268,7 @@ async def test_a_finished_response_leaves_its_connection_to_the_next(
     ids=["length", "chunked", "until-close", "byte-by-byte"],
 )
 async def test_chunks_are_handed_on_as_they_arrive(
-    serve: Serve, transport: AiohttpTransport, head: bytes, pieces: list[bytes]
+    serve: Serve, transport: HttpTransport, head: bytes, pieces: list[bytes]
 ) -> None:
     """A piece is readable before the next one has been sent: nothing waits for more."""
 
@@ -298,9 +294,7 @@ async def test_chunks_are_handed_on_as_they_arrive(
     assert held(transport) == 0
 
 
-async def test_a_compressed_body_passes_untouched(
-    serve: Serve, transport: AiohttpTransport
-) -> None:
+async def test_a_compressed_body_passes_untouched(serve: Serve, transport: HttpTransport) -> None:
     """Decoding is the caller's: httpx decodes on request, and a relay does not."""
     data = gzip.compress(b"hello" * 100)
     server = await serve(
@@ -319,7 +313,7 @@ async def test_a_compressed_body_passes_untouched(
     ("method", "status"), [("HEAD", b"200 OK"), ("GET", b"204 No Content"), ("GET", b"304 Not")]
 )
 async def test_answers_without_a_body_end_at_once(
-    serve: Serve, transport: AiohttpTransport, method: str, status: bytes
+    serve: Serve, transport: HttpTransport, method: str, status: bytes
 ) -> None:
     """HEAD, 204 and 304 have no body, whatever their headers say of one."""
     length = b"content-length: 5\r\n" if method == "HEAD" else b""
@@ -330,7 +324,7 @@ async def test_answers_without_a_body_end_at_once(
     assert server.accepted == 1
 
 
-async def test_informational_answers_are_skipped(serve: Serve, transport: AiohttpTransport) -> None:
+async def test_informational_answers_are_skipped(serve: Serve, transport: HttpTransport) -> None:
     """100 and 103 come before the answer and are none."""
     server = await serve(
         answering(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", OK)
@@ -339,7 +333,7 @@ async def test_informational_answers_are_skipped(serve: Serve, transport: Aiohtt
     assert (response.status_code, body) == (200, b"ok")
 
 
-async def test_redirects_are_not_followed(serve: Serve, transport: AiohttpTransport) -> None:
+async def test_redirects_are_not_followed(serve: Serve, transport: HttpTransport) -> None:
     """A provider cannot send a request, and the key in it, elsewhere."""
     head = b"HTTP/1.1 307 Temporary Redirect\r\nlocation: /other\r\ncontent-length: 0\r\n\r\n"
     server = await serve(answering(head))
@@ -348,8 +342,8 @@ async def test_redirects_are_not_followed(serve: Serve, transport: AiohttpTransp
     assert len(server.heads) == 1
 
 
-async def test_long_headers_are_taken(serve: Serve, transport: AiohttpTransport) -> None:
-    """A header line may be far longer than aiohttp's own 8 KiB."""
+async def test_long_headers_are_taken(serve: Serve, transport: HttpTransport) -> None:
+    """A header line may be far longer than the 8 KiB that servers take."""
     server = await serve(answering(OK.replace(b"\r\n", b"\r\nx-long: %b\r\n" % (b"x" * 60_000), 1)))
     response, _ = await read(transport, post(server.url))
     assert len(response.headers["x-long"]) == 60_000
@@ -376,7 +370,7 @@ async def test_long_headers_are_taken(serve: Serve, transport: AiohttpTransport)
 )
 async def test_an_answer_that_is_cut_or_broken_is_never_a_clean_end(
     serve: Serve,
-    transport: AiohttpTransport,
+    transport: HttpTransport,
     pieces: list[bytes],
     expected: type[httpx.TransportError],
 ) -> None:
@@ -390,7 +384,7 @@ async def test_an_answer_that_is_cut_or_broken_is_never_a_clean_end(
 
 @pytest.mark.parametrize("head", [b"content-length: 9", b"connection: close"])
 async def test_a_reset_inside_a_body_is_an_error(
-    serve: Serve, transport: AiohttpTransport, head: bytes
+    serve: Serve, transport: HttpTransport, head: bytes
 ) -> None:
     """Also where the connection's end is the body's: a reset is not that end."""
 
@@ -417,7 +411,7 @@ async def test_a_reset_inside_a_body_is_an_error(
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
 async def test_a_request_reaches_the_wire_once(
-    serve: Serve, transport: AiohttpTransport, method: str
+    serve: Serve, transport: HttpTransport, method: str
 ) -> None:
     """A reused connection that dies is an error and no second request, not even for a GET."""
 
@@ -436,14 +430,14 @@ async def test_a_request_reaches_the_wire_once(
 
 
 async def test_a_connection_closed_while_idle_is_not_used_again(
-    serve: Serve, transport: AiohttpTransport
+    serve: Serve, transport: HttpTransport
 ) -> None:
     """The server's FIN is noticed when it comes, not when the connection is needed."""
     server = await serve(closing_after(OK))
     for _ in range(3):
         await read(transport, post(server.url))
         await server.idle()
-        while any(wire.is_connected() for wire in idle(transport)):  # noqa: ASYNC110 (no event)
+        while any(wire.is_open for wire in idle(transport)):  # noqa: ASYNC110 (no event)
             await asyncio.sleep(0)
     assert (len(server.heads), server.accepted) == (3, 3)
 
@@ -452,7 +446,7 @@ async def test_a_connection_closed_while_idle_is_not_used_again(
 @pytest.mark.parametrize("closed", [1, 2, 3])
 async def test_a_connection_found_closed_before_writing_is_replaced(
     serve: Serve,
-    transport: AiohttpTransport,
+    transport: HttpTransport,
     method: str,
     closed: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -482,7 +476,7 @@ async def test_a_connection_found_closed_before_writing_is_replaced(
 
 
 async def test_a_replacement_that_cannot_connect_is_told_as_such(
-    serve: Serve, transport: AiohttpTransport, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, transport: HttpTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last failure counts, not the closed connection that led to it."""
     loop = asyncio.get_running_loop()
@@ -504,16 +498,14 @@ async def test_a_replacement_that_cannot_connect_is_told_as_such(
         await transport.handle_async_request(post(server.url))
 
 
-async def test_two_first_requests_share_one_session(
-    serve: Serve, transport: AiohttpTransport
-) -> None:
+async def test_two_first_requests_share_one_session(serve: Serve, transport: HttpTransport) -> None:
     """Starting is not a race."""
     server = await serve(answering(OK))
     await asyncio.gather(*(read(transport, post(server.url)) for _ in range(8)))
     assert len(idle(transport)) == server.accepted == 8
 
 
-async def test_a_refused_connection_is_a_connect_error(transport: AiohttpTransport) -> None:
+async def test_a_refused_connection_is_a_connect_error(transport: HttpTransport) -> None:
     """The system's reason is in the message."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -524,7 +516,7 @@ async def test_a_refused_connection_is_a_connect_error(transport: AiohttpTranspo
 
 
 async def test_an_unknown_name_is_a_connect_error(
-    transport: AiohttpTransport, monkeypatch: pytest.MonkeyPatch
+    transport: HttpTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name that does not resolve was never connected to."""
 
@@ -537,7 +529,7 @@ async def test_an_unknown_name_is_a_connect_error(
 
 
 async def test_a_server_that_does_not_speak_tls_is_a_connect_error(
-    serve: Serve, transport: AiohttpTransport
+    serve: Serve, transport: HttpTransport
 ) -> None:
     """A failed handshake is a connection that never was."""
 
@@ -553,7 +545,7 @@ async def test_a_server_that_does_not_speak_tls_is_a_connect_error(
 
 
 async def test_silence_before_the_head_is_a_read_timeout(
-    serve: Serve, transport: AiohttpTransport
+    serve: Serve, transport: HttpTransport
 ) -> None:
     """`read` bounds the wait for the first byte, and the server sees the connection go."""
 
@@ -567,7 +559,7 @@ async def test_silence_before_the_head_is_a_read_timeout(
 
 
 async def test_silence_inside_a_body_is_a_read_timeout(
-    serve: Serve, transport: AiohttpTransport
+    serve: Serve, transport: HttpTransport
 ) -> None:
     """`read` bounds each wait for bytes."""
 
@@ -583,7 +575,7 @@ async def test_silence_inside_a_body_is_a_read_timeout(
 
 
 async def test_a_connection_that_does_not_come_about_is_a_connect_timeout(
-    transport: AiohttpTransport, monkeypatch: pytest.MonkeyPatch
+    transport: HttpTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`connect` bounds the name look-up too."""
 
@@ -596,7 +588,7 @@ async def test_a_connection_that_does_not_come_about_is_a_connect_timeout(
 
 
 async def test_a_server_that_takes_no_bytes_is_a_write_timeout(
-    serve: Serve, transport: AiohttpTransport
+    serve: Serve, transport: HttpTransport
 ) -> None:
     """`write` bounds each piece of a large body, and nothing lingers to be flushed."""
 
@@ -614,7 +606,7 @@ async def test_a_server_that_takes_no_bytes_is_a_write_timeout(
 
 
 async def test_an_answer_before_the_body_was_sent_is_read(
-    serve: Serve, transport: AiohttpTransport
+    serve: Serve, transport: HttpTransport
 ) -> None:
     """An early 413 from a server that stops reading neither hangs nor keeps the connection."""
 
@@ -634,7 +626,7 @@ async def test_an_answer_before_the_body_was_sent_is_read(
 
 
 @pytest.mark.parametrize("size", [0, 1, 40_000, 3_000_000])
-async def test_a_body_arrives_whole(serve: Serve, transport: AiohttpTransport, size: int) -> None:
+async def test_a_body_arrives_whole(serve: Serve, transport: HttpTransport, size: int) -> None:
     """Small ones in one write, large ones in pieces."""
     sent = random.Random(size).randbytes(size)
     received = []
@@ -651,7 +643,7 @@ async def test_a_body_arrives_whole(serve: Serve, transport: AiohttpTransport, s
 
 @pytest.mark.parametrize("length", [None, "6"])
 async def test_a_streamed_body_arrives_whole(
-    serve: Serve, transport: AiohttpTransport, length: str | None
+    serve: Serve, transport: HttpTransport, length: str | None
 ) -> None:
     """Chunked, unless the caller has told its length."""
     received = []
@@ -672,7 +664,7 @@ async def test_a_streamed_body_arrives_whole(
 
 
 async def test_a_streamed_body_that_fails_fails_the_request(
-    serve: Serve, transport: AiohttpTransport
+    serve: Serve, transport: HttpTransport
 ) -> None:
     """Half a body is never sent as a whole one."""
 
@@ -689,7 +681,7 @@ async def test_a_streamed_body_that_fails_fails_the_request(
     await server.idle()
 
 
-async def test_a_synchronous_body_is_refused(transport: AiohttpTransport) -> None:
+async def test_a_synchronous_body_is_refused(transport: HttpTransport) -> None:
     """As httpx's own asynchronous transport refuses it."""
     request = httpx.Request("POST", "http://127.0.0.1:1/", content=iter([b"abc"]))
     with pytest.raises(TypeError, match="asynchronous"):
@@ -697,15 +689,15 @@ async def test_a_synchronous_body_is_refused(transport: AiohttpTransport) -> Non
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "ws://127.0.0.1/"])
-async def test_other_protocols_are_refused(transport: AiohttpTransport, url: str) -> None:
+async def test_other_protocols_are_refused(transport: HttpTransport, url: str) -> None:
     """HTTP only, and nothing is connected."""
     with pytest.raises(httpx.UnsupportedProtocol):
         await transport.handle_async_request(httpx.Request("GET", url))
 
 
-@pytest.mark.parametrize("value", [b"a\r\nx-evil: 1", b"\xff"])
+@pytest.mark.parametrize("value", [b"a\r\nx-evil: 1", b"a\x00"])
 async def test_a_header_that_cannot_be_written_is_refused(
-    serve: Serve, transport: AiohttpTransport, value: bytes
+    serve: Serve, transport: HttpTransport, value: bytes
 ) -> None:
     """No header can smuggle in another."""
     server = await serve(answering(OK))
@@ -715,7 +707,7 @@ async def test_a_header_that_cannot_be_written_is_refused(
     assert server.heads == []
 
 
-async def test_an_ipv6_literal_is_an_address(serve: Serve, transport: AiohttpTransport) -> None:
+async def test_an_ipv6_literal_is_an_address(serve: Serve, transport: HttpTransport) -> None:
     """Brackets and all."""
     try:
         server = await serve(answering(OK), host="::1")
@@ -727,7 +719,7 @@ async def test_an_ipv6_literal_is_an_address(serve: Serve, transport: AiohttpTra
 
 
 async def test_closing_a_response_before_its_end_drops_the_connection(
-    serve: Serve, transport: AiohttpTransport
+    serve: Serve, transport: HttpTransport
 ) -> None:
     """The provider learns at once that nobody listens; closing again does nothing."""
 
@@ -737,7 +729,7 @@ async def test_closing_a_response_before_its_end_drops_the_connection(
 
     server = await serve(handler)
     response = await transport.handle_async_request(post(server.url))
-    assert repr(transport) == "<AiohttpTransport: 1 responses open>"
+    assert repr(transport) == "<HttpTransport: 1 responses open>"
     await response.aclose()
     await response.aclose()
     await server.idle()
@@ -745,7 +737,7 @@ async def test_closing_a_response_before_its_end_drops_the_connection(
 
 
 async def test_closing_the_transport_ends_who_reads_and_allows_new_requests(
-    serve: Serve, transport: AiohttpTransport
+    serve: Serve, transport: HttpTransport
 ) -> None:
     """A reader is told, not left hanging; the next request connects anew."""
 
@@ -769,7 +761,7 @@ async def test_closing_the_transport_ends_who_reads_and_allows_new_requests(
 
 @pytest.mark.parametrize("phase", ["connecting", "writing", "waiting", "reading"])
 async def test_a_cancelled_call_lets_go_of_its_connection_at_once(
-    serve: Serve, transport: AiohttpTransport, phase: str, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, transport: HttpTransport, phase: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever it was waiting for; also where the peer would never have read what is unsent."""
 
@@ -806,7 +798,7 @@ async def test_a_cancelled_call_lets_go_of_its_connection_at_once(
 
 
 async def test_six_hundred_random_cancellations_leave_nothing_behind(
-    serve: Serve, transport: AiohttpTransport
+    serve: Serve, transport: HttpTransport
 ) -> None:
     """No connection, task or file descriptor is lost, and the pool serves on."""
     dice = random.Random(600)
@@ -860,7 +852,7 @@ def outside() -> Iterator[str]:
         server.shutdown()
 
 
-async def leave_things_open(transport: AiohttpTransport, url: str) -> httpx.Response:
+async def leave_things_open(transport: HttpTransport, url: str) -> httpx.Response:
     """Leave one connection idle in the pool, and return a response whose end will not come."""
     await read(transport, httpx.Request("GET", url + "/"))
     return await transport.handle_async_request(httpx.Request("GET", url + "/more"))
@@ -868,7 +860,7 @@ async def leave_things_open(transport: AiohttpTransport, url: str) -> httpx.Resp
 
 def test_a_new_event_loop_gets_a_new_session(outside: str) -> None:
     """One transport serves loop after loop, and none leaves a warning or a socket behind."""
-    transport = AiohttpTransport()
+    transport = HttpTransport()
     before = open_files()
     for _ in range(3):
         asyncio.run(leave_things_open(transport, outside))
@@ -878,14 +870,14 @@ def test_a_new_event_loop_gets_a_new_session(outside: str) -> None:
 
 
 def test_a_transport_that_nobody_closed_is_closed_with_its_loop(outside: str) -> None:
-    """Neither aiohttp nor asyncio finds anything unclosed."""
-    asyncio.run(leave_things_open(AiohttpTransport(), outside))
+    """The loop finds nothing unclosed."""
+    asyncio.run(leave_things_open(HttpTransport(), outside))
     gc.collect()
 
 
 def test_a_transport_moves_from_a_running_loop_to_another(outside: str) -> None:
     """The old loop closes what was open on it."""
-    transport = AiohttpTransport()
+    transport = HttpTransport()
     with asyncio.Runner() as old, asyncio.Runner() as new:
         response = old.run(leave_things_open(transport, outside))
         new.run(leave_things_open(transport, outside))
@@ -896,8 +888,8 @@ def test_a_transport_moves_from_a_running_loop_to_another(outside: str) -> None:
 
 
 def test_a_loop_closed_behind_our_back_is_forgotten(outside: str) -> None:
-    """Its session is not used again, and aiohttp does not complain of it."""
-    transport = AiohttpTransport()
+    """Its connections are not used again, and nobody complains of them."""
+    transport = HttpTransport()
     loop = asyncio.new_event_loop()
     with pytest.raises(httpx.ConnectError):
         loop.run_until_complete(transport.handle_async_request(post("http://127.0.0.1:1/")))
@@ -909,7 +901,7 @@ def test_a_loop_closed_behind_our_back_is_forgotten(outside: str) -> None:
 async def test_a_transport_that_nobody_holds_closes_its_connections(serve: Serve) -> None:
     """Also while the loop runs on, and not before its last response has been read."""
     server = await serve(answering(OK))
-    assert (await read(AiohttpTransport(), post(server.url)))[1] == b"ok"
+    assert (await read(HttpTransport(), post(server.url)))[1] == b"ok"
     gc.collect()
     await server.idle()
 
@@ -940,16 +932,16 @@ async def test_a_certificate_of_the_ca_file_is_trusted(
 ) -> None:
     """A private authority's servers can be called; the context is made once."""
     server = await serve(answering(OK), context=tls)
-    transport = AiohttpTransport(ca_file=str(certificate))
+    transport = HttpTransport(ca_file=str(certificate))
     for _ in range(2):
         _, body = await read(transport, post(server.url))
         assert body == b"ok"
         await transport.aclose()
-    assert transport._ssl_context is transport._ssl_context
+    assert transport._dialer._context is transport._dialer._context
 
 
 async def test_an_unknown_certificate_is_a_connect_error(
-    serve: Serve, transport: AiohttpTransport, tls: ssl.SSLContext
+    serve: Serve, transport: HttpTransport, tls: ssl.SSLContext
 ) -> None:
     """Nothing is sent to a server that cannot prove who it is."""
     server = await serve(answering(OK), context=tls)
@@ -962,7 +954,7 @@ async def test_requests_go_through_the_proxy(serve: Serve) -> None:
     """In absolute form, with the proxy's credentials, and not with those for anyone else."""
     proxy = await serve(answering(OK))
     address = proxy.url.replace("://", "://user:pass@")
-    async with AiohttpTransport(proxy=address) as transport:
+    async with HttpTransport(proxy=address) as transport:
         _, body = await read(transport, post("http://provider.invalid/v1"))
     assert body == b"ok"
     exchange = Exchange(proxy, proxy.heads[0], Reader(), None)  # type: ignore[arg-type]
@@ -983,7 +975,7 @@ async def test_tls_goes_through_a_tunnel_of_the_proxy(
         await asyncio.gather(_pump(exchange.reader, far_writer), _pump(far_reader, exchange.writer))
 
     proxy = await serve(tunnel)
-    transport = AiohttpTransport(proxy=proxy.url, ca_file=str(certificate))
+    transport = HttpTransport(proxy=proxy.url, ca_file=str(certificate))
     async with transport:
         _, body = await read(transport, post(server.url))
         assert body == b"ok"
@@ -1004,14 +996,14 @@ async def _pump(reader: Reader, writer: Writer) -> None:
 async def test_a_tunnel_refused_is_a_proxy_error(serve: Serve) -> None:
     """The proxy's refusal is not taken for the provider's answer."""
     proxy = await serve(answering(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"))
-    async with AiohttpTransport(proxy=proxy.url) as transport:
+    async with HttpTransport(proxy=proxy.url) as transport:
         with pytest.raises(httpx.ProxyError, match="refused the tunnel"):
             await transport.handle_async_request(post("https://provider.invalid/"))
 
 
 async def test_a_proxy_that_cannot_be_reached_is_a_proxy_error() -> None:
     """It is not the provider's fault."""
-    async with AiohttpTransport(proxy="http://127.0.0.1:1") as transport:
+    async with HttpTransport(proxy="http://127.0.0.1:1") as transport:
         with pytest.raises(httpx.ProxyError, match="cannot connect to the proxy"):
             await transport.handle_async_request(post("http://provider.invalid/"))
 
@@ -1019,31 +1011,12 @@ async def test_a_proxy_that_cannot_be_reached_is_a_proxy_error() -> None:
 def test_a_proxy_of_another_kind_is_refused() -> None:
     """Early, and not at the first request."""
     with pytest.raises(ValueError, match="http:// or https://"):
-        AiohttpTransport(proxy="socks5://127.0.0.1:1080")
-
-
-def test_a_failure_without_a_word_in_httpx_stays_what_it_is() -> None:
-    """A mistake in the program is not dressed up as a fault of the network."""
-    mistake = LookupError("mine")
-    assert engine._translated(mistake) is mistake
-
-
-def test_failures_are_ordered_from_narrow_to_wide() -> None:
-    """No row of the table hides a later one."""
-    for at, (wide, _, _) in enumerate(engine._FAILURES):
-        for narrow, _, _ in engine._FAILURES[at + 1 :]:
-            assert not issubclass(narrow, wide)
+        HttpTransport(proxy="socks5://127.0.0.1:1080")
 
 
 async def test_httpx_can_use_it_as_a_transport(serve: Serve) -> None:
     """It keeps the contract of httpx's seam, timeouts included."""
     server = await serve(answering(OK))
-    async with httpx.AsyncClient(transport=AiohttpTransport()) as client:
+    async with httpx.AsyncClient(transport=HttpTransport()) as client:
         response = await client.post(server.url, json={"a": 1})
     assert response.text == "ok"
-
-
-def test_a_body_is_not_decoded() -> None:
-    """What aiohttp may ask of a body for its own logs is refused."""
-    with pytest.raises(TypeError, match="not read back"):
-        engine._Upload(b"secret", None).decode()

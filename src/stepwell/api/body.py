@@ -1,11 +1,13 @@
 """Reading a request's body: its type, its size, its encoding, its depth."""
 
+from collections.abc import Mapping
 from typing import Final
 
-from starlette.types import Receive, Scope
+from starlette.types import Receive
 
 from stepwell.errors import BadRequest
 
+_JSON: Final = b"application/json"
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _BOM: Final = b"\xef\xbb\xbf"
@@ -15,10 +17,14 @@ class ClientDisconnected(Exception):
     """The client left while its body was being read."""
 
 
-async def read_json_body(scope: Scope, receive: Receive, *, max_body: int, max_depth: int) -> bytes:
+async def read_json_body(
+    headers: Mapping[bytes, bytes], receive: Receive, *, max_body: int, max_depth: int
+) -> bytes:
     """Return the body of a request that says it is JSON.
 
     Args:
+        headers: The request's.
+        receive: The server's.
         max_body: Most bytes.
         max_depth: Most levels of objects and arrays.
 
@@ -26,7 +32,6 @@ async def read_json_body(scope: Scope, receive: Receive, *, max_body: int, max_d
         BadRequest: With status 415, 413 or 400.
         ClientDisconnected: The client left before its end.
     """
-    headers = dict(scope["headers"])
     _check_type(headers)
     _check_size(_declared_length(headers), max_body)
     body = await _read(receive, max_body)
@@ -35,15 +40,16 @@ async def read_json_body(scope: Scope, receive: Receive, *, max_body: int, max_d
     return body
 
 
-def _check_type(headers: dict[bytes, bytes]) -> None:
-    media = headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
-    if media != b"application/json" and not media.endswith(b"+json"):
+def _check_type(headers: Mapping[bytes, bytes]) -> None:
+    if not _is_json(headers.get(b"content-type", _JSON)):
         raise BadRequest(
             "Send the body as JSON, with 'Content-Type: application/json'.",
             code="unsupported_media_type",
             status=415,
         )
-    if headers.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
+    if b"content-encoding" not in headers:
+        return
+    if headers[b"content-encoding"].strip().lower() not in (b"identity", b""):
         raise BadRequest(
             "Send the body uncompressed, without 'Content-Encoding'.",
             code="unsupported_media_type",
@@ -51,7 +57,14 @@ def _check_type(headers: dict[bytes, bytes]) -> None:
         )
 
 
-def _declared_length(headers: dict[bytes, bytes]) -> int:
+def _is_json(media: bytes) -> bool:
+    if media == _JSON:
+        return True
+    media = media.split(b";")[0].strip().lower()
+    return media == _JSON or media.endswith(b"+json")
+
+
+def _declared_length(headers: Mapping[bytes, bytes]) -> int:
     value = headers.get(b"content-length", b"")
     # Python refuses to read numbers of thousands of digits; twenty are enough for any length.
     return int(value[:20]) if value.isdigit() else 0
@@ -96,13 +109,25 @@ def _check_encoding(body: bytes) -> None:
         ) from None
 
 
+def _opens_more_than(body: bytes, most: int) -> bool:
+    """Tell whether more than `most` brackets open, looking no further than to these."""
+    for bracket in (b"[", b"{"):
+        place = body.find(bracket)
+        while place >= 0:
+            most -= 1
+            if most < 0:
+                return True
+            place = body.find(bracket, place + 1)
+    return False
+
+
 def _check_depth(body: bytes, most: int) -> None:
     """Refuse what is nested deeper than `most`, exactly, and without decoding it.
 
     What opens fewer brackets than that cannot be that deep, which settles most bodies. Otherwise the
     strings are cut out (escapes first), and the innermost pairs are taken away, a level a round.
     """
-    if body.count(b"[") + body.count(b"{") <= most:
+    if not _opens_more_than(body, most):
         return
     bare = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     brackets = b"".join(bare.split(b'"')[::2]).translate(_SQUARE, _NO_BRACKETS)

@@ -1,6 +1,7 @@
 """The outermost edge: request ids, and every error in OpenAI's envelope."""
 
-import uuid
+import random
+import re
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -13,6 +14,7 @@ from stepwell.errors import BadRequest, StepwellError
 from stepwell.gateway import Gateway
 
 MAX_REQUEST_ID = 128
+_REQUEST_ID = re.compile(rb"[!-~]{1,%d}" % MAX_REQUEST_ID)
 # Of an unknown path that is named in an error.
 MAX_SHOWN_PATH = 200
 
@@ -92,9 +94,7 @@ async def http_exception(request: Request, error: Exception) -> Response:
 
 def _request_id(scope: Scope) -> bytes:
     """Return the caller's own id if it is fit to be repeated, else a new one."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and 0 < len(value) <= MAX_REQUEST_ID:
-            if all(0x20 < byte < 0x7F for byte in value):
-                return bytes(value)
-            break
-    return uuid.uuid4().hex.encode()
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    if _REQUEST_ID.fullmatch(given):
+        return bytes(given)
+    return b"%032x" % random.getrandbits(128)

@@ -1,14 +1,15 @@
 """POST /v1/chat/completions."""
 
+from collections.abc import Mapping
 from contextlib import aclosing
 
 from starlette.types import Receive, Scope, Send
 
+from stepwell.api import free_only, patience
 from stepwell.api.auth import principal_of
 from stepwell.api.body import read_json_body
 from stepwell.api.envelope import Headers, encode, envelope, trail_headers
 from stepwell.api.explain import answer_with_explanation, wants_explanation
-from stepwell.api.free_only import wants_free_only
 from stepwell.api.patience import max_wait_of
 from stepwell.api.presence import Presence
 from stepwell.api.sse import EventStream
@@ -27,23 +28,28 @@ class ChatCompletions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gateway = self._gateway
         limits = gateway.settings.limits
+        headers = dict(scope["headers"])
         body = await read_json_body(
-            scope, receive, max_body=limits.max_body, max_depth=limits.max_depth
+            headers, receive, max_body=limits.max_body, max_depth=limits.max_depth
         )
-        call = self._call(scope, ChatRequest(body))
-        if wants_explanation(scope):
+        call = self._call(scope, headers, ChatRequest(body))
+        del body  # a large one is held by the request alone
+        if scope["query_string"] and wants_explanation(scope):
             await answer_with_explanation(gateway, call, send)
             return
         presence = Presence(receive)
-        with gateway.admit(presence.interrupt):
+        gateway.enter(presence.interrupt)
+        try:
             if call.request.stream:
                 await self._stream(call, presence, send)
             else:
                 await self._whole(call, presence, send)
+        finally:
+            gateway.leave(presence.interrupt)
         if presence.is_gone:
             gateway.logger.debug("client went away: %s", call.trail.header())
 
-    def _call(self, scope: Scope, request: ChatRequest) -> Call:
+    def _call(self, scope: Scope, headers: Mapping[bytes, bytes], request: ChatRequest) -> Call:
         """Return what a request asks for by its model, its headers, and who sends it."""
         gateway = self._gateway
         principal = principal_of(scope)
@@ -57,8 +63,10 @@ class ChatCompletions:
             gateway.clock.monotonic(),
             client=principal.name,
             route=route.name,
-            max_wait=max_wait_of(scope, default=queue.max_wait, allowed=queue.allow_wait),
-            free_only=wants_free_only(scope) or route.free_only,
+            max_wait=max_wait_of(
+                headers.get(patience.HEADER), default=queue.max_wait, allowed=queue.allow_wait
+            ),
+            free_only=_is_free_only(scope, headers) or route.free_only,
         )
 
     async def _whole(self, call: Call, presence: Presence, send: Send) -> None:
@@ -114,6 +122,10 @@ class ChatCompletions:
     def _event_of(self, error: StepwellError) -> bytes:
         body = encode(envelope(error, self._gateway.clock))
         return b"data: " + self._gateway.redactor(body) + b"\n\n"
+
+
+def _is_free_only(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+    return free_only.HEADER in headers and free_only.wants_free_only(scope["headers"])
 
 
 def answer_headers(answer: Answer) -> Headers:

@@ -22,6 +22,8 @@ def wants_explanation(scope: Scope) -> bool:
     Raises:
         BadRequest: The parameter says something else: a question must not cost quota.
     """
+    if b"explain" not in scope["query_string"] and b"%" not in scope["query_string"]:
+        return False
     query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     said = {value.lower() for value in query.get("explain", ())}
     if not said <= _YES | _NO:

@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from starlette.types import Scope
-
+from stepwell.api.envelope import Headers
 from stepwell.errors import BadRequest
 
 HEADER: Final = b"x-stepwell-free-only"
@@ -12,13 +11,13 @@ _YES: Final = frozenset({b"1", b"true"})
 _NO: Final = frozenset({b"0", b"false"})
 
 
-def wants_free_only(scope: Scope) -> bool:
+def wants_free_only(headers: Headers) -> bool:
     """Whether a request asks for steps that cost nothing; a no lifts no rule of its chain.
 
     Raises:
         BadRequest: The header says something else: half a wish must not cost money.
     """
-    said = {value.strip().lower() for name, value in scope["headers"] if name == HEADER}
+    said = {value.strip().lower() for name, value in headers if name == HEADER}
     if not said <= _YES | _NO:
         raise BadRequest("The header x-stepwell-free-only must be 1 or 0.")
     return bool(said & _YES)

@@ -2,27 +2,24 @@
 
 from typing import Final
 
-from starlette.types import Scope
-
 from stepwell.errors import BadRequest
 from stepwell.quota.limit import parse_duration
 
 HEADER: Final = b"x-stepwell-max-wait"
 
 
-def max_wait_of(scope: Scope, *, default: float, allowed: float) -> float:
+def max_wait_of(value: bytes | None, *, default: float, allowed: float) -> float:
     """Return the seconds that a request may wait.
 
     Args:
-        scope: The request's.
+        value: What its header says; None if it has none.
         default: Of requests that say nothing.
         allowed: The most that one may ask for. Who asks for more gets as much and is told nothing:
             it is an upper bound in any case.
 
     Raises:
-        BadRequest: The header is there and holds no duration.
+        BadRequest: It is no duration.
     """
-    value = next((value for name, value in scope["headers"] if name == HEADER), None)
     if value is None:
         return default
     try:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from starlette.types import Send
+from starlette.types import Message, Send
 
 from stepwell.api.envelope import Headers
 from stepwell.clock import Clock, Timer
@@ -39,7 +39,7 @@ class EventStream:
         self._clock = clock
         self._ping = ping
         self._doing = doing
-        self._lock = asyncio.Lock()
+        self._is_sending = False
         self._timer: Timer | None = None
         self._pinging: asyncio.Task[None] | None = None
         self._born = self._last = clock.monotonic()
@@ -66,48 +66,62 @@ class EventStream:
 
     async def open(self, headers: Headers) -> None:
         """Begin the response, unless a ping already has."""
-        async with self._lock:
-            await self._open(headers)
+        await self._ping_sent()
+        await self._open(headers)
 
     async def write(self, events: bytes) -> None:
         """Send whole events; after the end this does nothing."""
-        async with self._lock:
-            if not self._is_closed:
-                await self._write(events)
+        if self._pinging is not None:
+            await self._ping_sent()
+        if not self._is_closed:
+            await self._write(events)
 
     async def close(self) -> None:
         """End the response, once; nothing is sent after it."""
-        async with self._lock:
-            if not self._is_closed:
-                self._is_closed = True
-                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._ping_sent()
+        if not self._is_closed:
+            self._is_closed = True
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _open(self, headers: Headers) -> None:
         if not self.is_open:
             self.is_open = True
             start = {"type": "http.response.start", "status": 200, "headers": SSE_HEADERS + headers}
-            await self._send(start)
+            await self._transmit(start)
 
     async def _write(self, events: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": events, "more_body": True})
+        await self._transmit({"type": "http.response.body", "body": events, "more_body": True})
         self._last = self._clock.monotonic()
+
+    async def _transmit(self, message: Message) -> None:
+        self._is_sending = True
+        try:
+            await self._send(message)
+        finally:
+            self._is_sending = False
+
+    async def _ping_sent(self) -> None:
+        """Wait until no ping is on its way: two parts of a response are not sent at once."""
+        if self._pinging is not None:
+            await asyncio.wait((self._pinging,))
 
     def _look(self) -> None:
         """Ping if nothing was sent for so long; else look again when that may be."""
         left = self._last + self._ping - self._clock.monotonic()
-        if left > 0:
-            self._timer = self._clock.call_later(left, self._look)
-        elif not self._is_closed:
+        if self._is_closed:
+            return
+        if left > 0 or self._is_sending:
+            self._timer = self._clock.call_later(left if left > 0 else self._ping, self._look)
+        else:
             self._pinging = asyncio.create_task(self._send_ping())
 
     async def _send_ping(self) -> None:
-        async with self._lock:
-            now = self._clock.monotonic()
-            if not self._is_closed and now - self._last >= self._ping:
-                self.was_early = self.was_early or not self.is_open
-                await self._open([])
-                await self._write(
-                    f": waiting {now - self._born:.0f}s for {self._doing()}\n\n".encode()
-                )
+        waited = self._clock.monotonic() - self._born
+        try:
+            self.was_early = self.was_early or not self.is_open
+            await self._open([])
+            await self._write(f": waiting {waited:.0f}s for {self._doing()}\n\n".encode())
+        finally:
+            self._pinging = None
         if not self._is_closed:
             self._timer = self._clock.call_later(self._ping, self._look)

@@ -56,20 +56,15 @@ class Source:
         assert self._stream is not None
         return self._stream.relay
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield what this upstream sends, to its end or to where it breaks."""
+    async def end(self) -> bytes:
+        """After the relay's last piece: settle, and return what a whole stream still lacks."""
         assert self._stream is not None
-        relay = self.relay
-        async with aclosing(relay.pieces()) as pieces:
-            async for piece in pieces:
-                yield piece
-        if relay.broken:
+        if self.relay.broken:
             self._settle(Outcome.BROKEN)
             await self._stream.aclose()
-            return
+            return b""
         self._settle(Outcome.ANSWER)
-        if not relay.is_done:
-            yield DONE
+        return b"" if self.relay.is_done else DONE
 
     async def drain(self) -> None:
         """After the last piece was sent: let the upstream end, so that its connection is kept."""
@@ -144,11 +139,14 @@ class Answer:
         Raises:
             StreamBroken: It broke after content and no other model could go on.
         """
+        source = self._source
         # A generator left behind is closed by a task of the event loop's, at some later time.
-        async with aclosing(self._source.pieces()) as pieces:
+        async with aclosing(source.relay.pieces()) as pieces:
             async for piece in pieces:
                 yield piece
-        if self._source.relay.broken:
+        if missing := await source.end():
+            yield missing
+        if source.relay.broken:
             async with aclosing(self._go_on(self._call, self._source)) as more:
                 async for piece in more:
                     yield piece

@@ -61,11 +61,13 @@ class Continuation:
         source = self._first
         while source.relay.broken:
             source = await self._after(source)
-            async with aclosing(source), aclosing(source.pieces()) as pieces:
+            async with aclosing(source), aclosing(source.relay.pieces()) as pieces:
                 yield _resumed_by(source.step)
                 async for piece in pieces:
                     if spliced := self._splice.feed(piece):
                         yield spliced
+                if missing := await source.end():
+                    yield missing
 
     async def _after(self, broken: Source) -> Source:
         """Return who goes on; see `pieces`."""

@@ -22,6 +22,7 @@ from stepwell.routing.asides import Asides
 from stepwell.routing.chain import Step
 from stepwell.routing.explanation import Explanation, explained, rejected
 from stepwell.routing.size import Sizes
+from stepwell.routing.trail import Attempt
 from stepwell.routing.verdict import Outcome
 from stepwell.routing.waterfall import Deliver, GiveUp, Hop, Pause, Reserve, Send, Waterfall
 from stepwell.upstream.client import Reply
@@ -40,6 +41,7 @@ class Dispatcher:
         queue_size: Requests that may wait for quota at once.
         resume: Let another model go on with a broken stream.
         redact: Takes secrets out of a text.
+        log: Told of every attempt.
         observers: Told of every attempt and of every request's end.
 
     Attributes:
@@ -56,6 +58,7 @@ class Dispatcher:
         queue_size: int,
         resume: bool,
         redact: Callable[[str], str],
+        log: Callable[[Attempt], object],
         observers: Iterable[Observer],
     ) -> None:
         self._clock = clock
@@ -63,6 +66,7 @@ class Dispatcher:
         self._total = total
         self._resume = resume
         self._redact = redact
+        self._log = log
         self._observers = tuple(observers)
         self._sizes = Sizes()
         self.asides = Asides()
@@ -75,7 +79,7 @@ class Dispatcher:
             sizes=self._sizes,
             asides=self.asides,
             redact=redact,
-            tell=self._tell,
+            tell=self._tell_attempt,
         )
 
     async def descend(self, call: Call) -> Answer:
@@ -134,10 +138,10 @@ class Dispatcher:
         move = waterfall.start()
         while True:
             match move:
-                case Reserve(targets):
+                case Reserve():
                     # What is held is delivered; nobody waits for something better.
                     may_wait = waterfall.best_so_far() is None
-                    room = await self._reservations.take(call, targets, may_wait=may_wait)
+                    room = await self._reservations.take(call, move.targets, may_wait=may_wait)
                     if isinstance(room, Exhausted):
                         move = waterfall.exhausted(room)
                     else:
@@ -190,7 +194,12 @@ class Dispatcher:
         self, call: Call, error: BaseException | None, source: Source | None = None
     ) -> None:
         """Tell the observers that a request is over."""
-        self._tell(finished(call, error, source, self._clock))
+        if self._observers:
+            self._tell(finished(call, error, source, self._clock))
+
+    def _tell_attempt(self, attempt: Attempt) -> None:
+        self._log(attempt)
+        self._tell(attempt)
 
     def _tell(self, event: Event) -> None:
         for observe in self._observers:

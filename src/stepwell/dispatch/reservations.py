@@ -61,20 +61,26 @@ class Reservations:
         A request that can wait for quota does so later (`wait`), for its whole chain and not only
         for what is left of this pass.
         """
-        place = self._place(call, targets, may_wait=may_wait)
-        answer = await self._ask(place)
+        answer: Reservation | Wait | Exhausted = Wait(None, ())
+        deadline = self._deadline(call, may_wait=may_wait)
+        if self._waiting.is_free(targets):  # else those who wait for one of them go first
+            answer = await self._ledger.reserve(
+                targets, call.request.tokens, arrived=call.arrived, waits_until=deadline
+            )
         if not isinstance(answer, Wait):
             return answer
-        if place.is_patient:
+        if deadline > -inf:
             return Exhausted(answer.until, answer.blocks)
-        return await self._line_up(call, place)
+        return await self._line_up(call, self._place(call, targets, deadline))
 
     async def wait(self, call: Call, targets: Sequence[Reservable]) -> Reservation | Exhausted:
         """Wait for room at any of these; if the queue is full, for evidence only."""
         if not targets:
             return Exhausted(None, ())
         call.was_turned_away = self._waiting.is_full
-        return await self._line_up(call, self._place(call, targets, may_wait=True))
+        return await self._line_up(
+            call, self._place(call, targets, self._deadline(call, may_wait=True))
+        )
 
     async def rest(self, call: Call, failed: AbstractSet[str]) -> None:
         """Pause before a target that has just failed, if the ledger has nothing against it.
@@ -113,12 +119,6 @@ class Reservations:
         found |= {block.key: block for block in (last.blocks if last else ())}
         return {target.key: found[target.key] for target in targets if target.key in found}
 
-    async def _ask(self, place: Place) -> Reservation | Wait | Exhausted:
-        """Ask the ledger; but those who wait for one of the same targets go first."""
-        if self._waiting.is_free(place.targets):
-            return await self._waiting.ask(place)
-        return Wait(None, ())
-
     async def _line_up(self, call: Call, place: Place) -> Reservation | Exhausted:
         since = self._clock.monotonic()
         call.place = place
@@ -128,18 +128,20 @@ class Reservations:
             call.place = None
             call.trail.waited += self._clock.monotonic() - since
 
-    def _place(self, call: Call, targets: Sequence[Reservable], *, may_wait: bool) -> Place:
-        """Return a place that waits for quota, if that is allowed and the queue is not full."""
+    def _place(self, call: Call, targets: Sequence[Reservable], deadline: float) -> Place:
         assert call.number is not None
-        patient = may_wait and not self._waiting.is_full
         return Place(
             call.client,
             call.number,
             targets,
             call.request.tokens,
             arrived=call.arrived,
-            deadline=self._waits_until(call) if patient else -inf,
+            deadline=deadline,
         )
+
+    def _deadline(self, call: Call, *, may_wait: bool) -> float:
+        """Return until when a call waits for quota, if that is allowed and the queue is not full."""
+        return self._waits_until(call) if may_wait and not self._waiting.is_full else -inf
 
     def _waits_until(self, call: Call) -> float:
         """Return the monotonic time until which a call may wait for quota; -inf if it may not."""

@@ -1,14 +1,12 @@
 """Sender: calls an upstream, settles with the ledger, and records the attempt."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from stepwell.chat import ChatRequest
 from stepwell.clock import Clock
 from stepwell.dispatch.call import Call
 from stepwell.errors import StepwellError
-from stepwell.observe import Observer
 from stepwell.providers.dialects import error_of
 from stepwell.quota.ledger import Ledger
 from stepwell.quota.reading import Hint, Reading
@@ -62,7 +60,7 @@ class Sender:
         sizes: Sizes,
         asides: Asides,
         redact: Callable[[str], str],
-        tell: Observer,
+        tell: Callable[[Attempt], object],
     ) -> None:
         self._upstream = upstream
         self._clock = clock
@@ -78,10 +76,11 @@ class Sender:
         self._shut_the_last_door(call, move)
         started = self._clock.monotonic()
         reply = _CUT_SHORT
-        told: list[Reading] = []
+        told: tuple[Reading, ...] = ()
 
         def observe(hint: Hint) -> None:
-            told.extend(hint.readings)
+            nonlocal told
+            told = hint.readings
             self._ledger.observe(move.reservation, hint.readings)
             self._asides.served(move.target, hint, self._clock.monotonic())
 
@@ -109,17 +108,18 @@ class Sender:
     def _settle(self, move: Send, reply: Reply, words: str) -> None:
         if reply.stream is not None and reply.verdict.outcome is Outcome.ANSWER:
             return  # it is open
-        report = reply.verdict.report(reply.tokens, words)
-        self._ledger.settle(move.reservation, replace(report, was_sent=reply.was_sent))
+        report = reply.verdict.report(reply.tokens, words, was_sent=reply.was_sent)
+        self._ledger.settle(move.reservation, report)
 
     def _note_size(self, call: Call, move: Send, reply: Reply) -> None:
-        if reply.verdict.outcome is Outcome.TOO_LARGE:
-            self._sizes.refused(move.target.key, call.request.tokens)
-        elif reply.verdict.outcome is Outcome.ANSWER:
+        outcome = reply.verdict.outcome
+        if outcome is Outcome.ANSWER:
             self._sizes.served(move.target.key, call.request.tokens)
+        elif outcome is Outcome.TOO_LARGE:
+            self._sizes.refused(move.target.key, call.request.tokens)
 
     def _attempt(
-        self, move: Send, reply: Reply, started: float, told: Sequence[Reading]
+        self, move: Send, reply: Reply, started: float, told: tuple[Reading, ...]
     ) -> Attempt:
         seconds = self._clock.monotonic() - started
         hint = reply.verdict.hint
@@ -133,11 +133,13 @@ class Sender:
             words=self._words(reply),
             began=self._clock.time() - seconds,
             tokens=reply.tokens,
-            readings=hint.readings or tuple(told),
+            readings=hint.readings or told,
         )
 
     def _words(self, reply: Reply) -> str:
         """Return the provider's words, redacted before they are cut: half a key is not found."""
+        if reply.error is None and not reply.detail:
+            return ""
         said = error_of(reply.error)
         words = said.message if said is not None and said.message else reply.detail
         return " ".join(self._redact(words).split())[:LONGEST_WORDS]

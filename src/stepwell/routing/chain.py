@@ -163,6 +163,7 @@ class Routes:
     ) -> None:
         self.chains = dict(chains)
         self.default = default
+        self._routes = {chain.name: _route_of(chain) for chain in chains.values()}
         self._reject_unknown = reject_unknown
         self._make = None if pinnable is None else lru_cache(MAX_PINNED)(pinnable)
         # Longest first, so that of the providers `a` and `a/b` the name `a/b/c` finds the second.
@@ -185,14 +186,15 @@ class Routes:
             UnknownModel: Nothing has this name and unknown names are rejected, or the caller may
                 use no chain at all.
         """
+        if model and (named := self._named_chain(model, allowed)):
+            return named
         usable = self.usable(allowed)
         if not usable:
             raise UnknownModel("This key may use no chain.")
         if not model:
-            return _route_of(usable[0])
+            return self._routes[usable[0].name]
         found = (
-            self._named_chain(model, allowed)
-            or _named_step(model, usable)
+            _named_step(model, usable)
             or (self._pinned(model) if pin_any else None)
             or _served_model(model, usable)
         )
@@ -202,7 +204,7 @@ class Routes:
             raise UnknownModel(
                 f"The model {_shortened(model)!r} does not exist or you do not have access to it."
             )
-        return _route_of(usable[0])
+        return self._routes[usable[0].name]
 
     def models(self, *, allowed: frozenset[str] | None = None) -> list[Listed]:
         """List every name once: the caller's chains, then the steps in them."""
@@ -218,10 +220,7 @@ class Routes:
         return sorted(usable, key=lambda chain: chain.name != self.default)  # sorting is stable
 
     def _named_chain(self, model: str, allowed: frozenset[str] | None) -> Route | None:
-        chain = self.chains.get(model)
-        if chain is None or (allowed is not None and model not in allowed):
-            return None
-        return _route_of(chain)
+        return self._routes.get(model) if allowed is None or model in allowed else None
 
     def _pinned(self, name: str) -> Route | None:
         if self._make is None or len(name) > MAX_MODEL_LENGTH or not is_model_name(name):

@@ -6,9 +6,8 @@ targets have refused do (see `size`): estimates are rough, and a guess may not f
 """
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from stepwell.errors import BadRequest
 from stepwell.routing.chain import Step
@@ -18,8 +17,7 @@ from stepwell.routing.chain import Step
 SURELY: Final = 1.5
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(NamedTuple):
     """What a request asks of a step.
 
     Attributes:
@@ -68,12 +66,10 @@ def fit(steps: Sequence[Step], needs: Needs) -> list[Step]:
     fitting = [step for step in steps if not lacking(step, needs)]
     if not fitting:
         raise _refusal(steps, needs)
-    return [step for step in fitting if _is_roomy(step, needs)] or fitting
-
-
-def _is_roomy(step: Step, needs: Needs) -> bool:
+    prompt, answer = needs.prompt_tokens, needs.answer_tokens
     # Many providers refuse a prompt that leaves too little of the context for `max_tokens`.
-    return step.context is None or needs.prompt_tokens + needs.answer_tokens <= step.context
+    roomy = [step for step in fitting if step.context is None or prompt + answer <= step.context]
+    return roomy or fitting
 
 
 def refuse_choosing(fields: Iterable[str], choosing: Container[str]) -> None:

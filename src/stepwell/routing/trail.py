@@ -38,8 +38,9 @@ class Attempt:
     readings: tuple[Reading, ...] = ()
 
     def __str__(self) -> str:
-        status = f"({self.status})" if self.status and self.outcome != "answer" else ""
-        return f"{self.target}:{self.outcome}{status}"
+        if self.outcome == "answer" or not self.status:
+            return f"{self.target}:{self.outcome}"
+        return f"{self.target}:{self.outcome}({self.status})"
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class Trail:
 
     def header(self) -> str:
         """Return the trail as one bounded ASCII line: `groq/llama:rate_limited(429), a/m:answer`."""
-        text = ", ".join(map(str, self.attempts)).encode("ascii", "replace").decode()
-        text = "".join(char if " " <= char < "\x7f" else "?" for char in text)
+        text = ", ".join(map(str, self.attempts))
+        if not (text.isascii() and text.isprintable()):
+            text = "".join(char if " " <= char < "\x7f" else "?" for char in text)
         return text if len(text) <= MAX_HEADER else text[: MAX_HEADER - 4] + " ..."

@@ -130,15 +130,18 @@ class Verdict:
     def rule(self) -> Rule:
         return TABLE[self.outcome]
 
-    def report(self, tokens: int | None, words: str = "") -> Report:
+    def report(self, tokens: int | None, words: str = "", *, was_sent: bool = True) -> Report:
         """Return what the ledger is told.
 
         Args:
             tokens: Tokens used as the provider counted; None if it did not say.
             words: The provider's words, redacted.
+            was_sent: The provider may have seen the request.
         """
-        rule = self.rule
+        rule = TABLE[self.outcome]
         hint = self.hint
+        if hint is _NOTHING and rule.bench is None and was_sent:
+            return Report(rule.ended, tokens, words=words)
         return Report(
             ended=rule.ended,
             tokens=tokens,
@@ -148,6 +151,7 @@ class Verdict:
             scope=self._scope,
             words=words,
             readings=hint.readings,
+            was_sent=was_sent,
         )
 
     @property

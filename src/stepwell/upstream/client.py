@@ -4,7 +4,7 @@ Whatever a provider does (refuse, hang, cut, lie), `Endpoint.attempt` returns a 
 only a cancellation passes through, and then nothing is left open.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,13 +17,16 @@ from stepwell.providers import dialects
 from stepwell.quota.reading import Hint
 from stepwell.routing.chain import Step
 from stepwell.routing.verdict import Outcome, Verdict, outcome_of
-from stepwell.upstream.completion import decode, read_content
+from stepwell.upstream.completion import decode, plain_tokens, read_content
 from stepwell.upstream.relay import Relay
+from stepwell.upstream.seam import Answer, Line, RawHeaders
 
 # A refusal is a few hundred bytes; a provider's HTML page a few thousand.
 MAX_REFUSAL: Final = 256 * 1024
 # Answers with several long choices and base64 audio stay well below; more is no chat completion.
 MAX_ANSWER: Final = 64 * 1024 * 1024
+
+_ANSWERED: Final = Verdict(Outcome.ANSWER)
 
 # Raised before the provider could have taken the request, so that its quota is untouched.
 _NOT_SENT: Final = (
@@ -63,13 +66,13 @@ class Reply:
 
 @dataclass(slots=True)
 class OpenStream:
-    """A stream that has begun to answer, and the response that it reads from."""
+    """A stream that has begun, and the answer that it reads from."""
 
     relay: Relay
-    response: httpx.Response
+    answer: Answer
 
     async def aclose(self) -> None:
-        await self.response.aclose()
+        await self.answer.aclose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,30 +96,15 @@ class Endpoint:
     """One account's way to its provider, prepared once.
 
     Args:
-        url: Of the chat completions, with its query.
-        headers: All headers of a request but its length, the key among them.
-        transport: What sends.
+        line: What sends, with the key in its headers.
         dialect: How the provider speaks of its quota.
         clock: For all time.
     """
 
-    def __init__(
-        self,
-        url: httpx.URL,
-        headers: Sequence[tuple[str, str]],
-        *,
-        transport: httpx.AsyncBaseTransport,
-        dialect: dialects.Dialect,
-        clock: Clock,
-    ) -> None:
-        self._url = url
-        self._headers = [(name.lower().encode(), value.encode()) for name, value in headers]
-        self._transport = transport
+    def __init__(self, line: Line, *, dialect: dialects.Dialect, clock: Clock) -> None:
+        self._line = line
         self._dialect = dialect
         self._clock = clock
-
-    def __repr__(self) -> str:
-        return f"<Endpoint {self._url.copy_with(query=None)}>"
 
     async def attempt(
         self,
@@ -153,58 +141,49 @@ class Endpoint:
         patience: Patience,
         observe: Callable[[Hint], object],
     ) -> Reply:
-        timeout = {"connect": patience.connect, "read": None, "write": None, "pool": None}
-        response = await self._transport.handle_async_request(
-            httpx.Request(
-                "POST",
-                self._url,
-                headers=self._headers,
-                content=request.body_for(step),
-                extensions={"timeout": timeout},
-            )
-        )
+        answer = await self._line.open(request.body_for(step), patience.connect)
         is_open = False
         try:
-            if not 200 <= response.status_code < 300:
-                return await self._refusal(response)
-            observe(self._hint(response, None))
-            if request.stream and not _is_json(response):
-                reply = await self._stream(response, request, patience)
+            if not 200 <= answer.status < 300:
+                return await self._refusal(answer)
+            observe(self._hint(answer, None))
+            if request.stream and not _is_json(answer.headers):
+                reply = await self._stream(answer, request, patience)
                 is_open = reply.verdict.outcome is Outcome.ANSWER
                 return reply
-            return await self._whole(response, request)
+            return await self._whole(answer, request)
         finally:
             if not is_open:
-                await response.aclose()
+                await answer.aclose()
 
-    async def _refusal(self, response: httpx.Response) -> Reply:
-        body = await _read_all(response, MAX_REFUSAL)
+    async def _refusal(self, answer: Answer) -> Reply:
+        body = await _read_all(answer, MAX_REFUSAL)
         error = _decode_or_text(body)
-        hint = self._hint(response, error)
-        verdict = Verdict(outcome_of(response.status_code, hint.about), hint)
-        return Reply(verdict, response.status_code, error=error, tokens=0)
+        hint = self._hint(answer, error)
+        verdict = Verdict(outcome_of(answer.status, hint.about), hint)
+        return Reply(verdict, answer.status, error=error, tokens=0)
 
-    async def _whole(self, response: httpx.Response, request: ChatRequest) -> Reply:
+    async def _whole(self, answer: Answer, request: ChatRequest) -> Reply:
         """Judge a 2xx that came as one body: a completion, or an error in disguise."""
-        body = await _read_all(response, MAX_ANSWER)
-        status = response.status_code
+        body = await _read_all(answer, MAX_ANSWER)
+        status = answer.status
+        if not request.stream and (tokens := plain_tokens(body)) is not None:
+            return Reply(_ANSWERED, status, body, tokens=tokens)
         try:
             decoded = decode(body)
             content = read_content(decoded)
         except (msgspec.DecodeError, ValueError, RecursionError):
             return Reply(Verdict(Outcome.FAULT), status, detail="no JSON in a success")
         if content.error_status is not None:
-            return self._inner_error(response, decoded, content.error_status)
+            return self._inner_error(answer, decoded, content.error_status)
         if request.stream or not isinstance(decoded.get("choices"), list):
             return Reply(Verdict(Outcome.FAULT), status, detail="no completion in a success")
         outcome = Outcome.ANSWER if content.is_answer else Outcome.EMPTY
         return Reply(Verdict(outcome), status, body, tokens=content.tokens)
 
-    async def _stream(
-        self, response: httpx.Response, request: ChatRequest, patience: Patience
-    ) -> Reply:
+    async def _stream(self, answer: Answer, request: ChatRequest, patience: Patience) -> Reply:
         relay = Relay(
-            _chunks(response),
+            _reader(answer),
             clock=self._clock,
             idle_timeout=patience.idle,
             drop_usage=not request.wants_usage,
@@ -212,23 +191,23 @@ class Endpoint:
             keep=request.is_resumable,
         )
         await relay.look_ahead()
-        status = response.status_code
+        status = answer.status
         if relay.error_status is not None and not relay.is_answer:
-            return self._inner_error(response, relay.error, relay.error_status)
-        stream = OpenStream(relay, response)
+            return self._inner_error(answer, relay.error, relay.error_status)
+        stream = OpenStream(relay, answer)
         if relay.is_answer:
             return Reply(Verdict(Outcome.ANSWER), status, stream=stream)
         if relay.finished and not relay.broken:
             return Reply(Verdict(Outcome.EMPTY), status, tokens=relay.tokens, stream=stream)
         return Reply(Verdict(Outcome.FAULT), status, detail=relay.broken or "empty stream")
 
-    def _inner_error(self, response: httpx.Response, error: Any, status: int) -> Reply:
-        hint = self._hint(response, error, status)
+    def _inner_error(self, answer: Answer, error: Any, status: int) -> Reply:
+        hint = self._hint(answer, error, status)
         return Reply(Verdict(outcome_of(status, hint.about), hint), status, error=error, tokens=0)
 
-    def _hint(self, response: httpx.Response, body: Any, status: int | None = None) -> Hint:
-        code = response.status_code if status is None else status
-        headers = dialects.quota_headers(response.headers.raw)
+    def _hint(self, answer: Answer, body: Any, status: int | None = None) -> Hint:
+        code = answer.status if status is None else status
+        headers = dialects.quota_headers(answer.headers)
         return self._dialect(dialects.Reply(code, headers, body, self._clock.time()))
 
 
@@ -240,28 +219,49 @@ def _name(error: Exception) -> str:
     return type(error).__name__
 
 
-def _is_json(response: httpx.Response) -> bool:
-    return str(response.headers.get("content-type", "")).startswith("application/json")
+def _header(headers: RawHeaders, wanted: bytes) -> bytes:
+    return next((value for name, value in headers if name.lower() == wanted), b"")
 
 
-def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
-    """Iterate over the body as it arrives; decompressed only where a provider insists."""
-    encoding = response.headers.get("content-encoding", "identity")
-    if encoding in ("identity", ""):
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        return aiter(response.stream)
-    return response.aiter_bytes()
+def _is_json(headers: RawHeaders) -> bool:
+    return _header(headers, b"content-type").lower().startswith(b"application/json")
 
 
-async def _read_all(response: httpx.Response, most: int) -> bytes:
+def _reader(answer: Answer) -> Callable[[], Awaitable[bytes]]:
+    """Return what reads the body as it arrives; decompressed only where a provider insists."""
+    encoding = _header(answer.headers, b"content-encoding")
+    if encoding in (b"", b"identity"):
+        return answer.read
+    response = httpx.Response(answer.status, headers=answer.headers, stream=_Raw(answer))
+    chunks = response.aiter_bytes()
+
+    async def read() -> bytes:
+        return await anext(chunks, b"")
+
+    return read
+
+
+class _Raw(httpx.AsyncByteStream):
+    """An answer's body for httpx's decoders."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while chunk := await self._answer.read():
+            yield chunk
+
+
+async def _read_all(answer: Answer, most: int) -> bytes:
+    read = _reader(answer)
     chunks: list[bytes] = []
     size = 0
-    async for chunk in _chunks(response):
+    while chunk := await read():
         chunks.append(chunk)
         size += len(chunk)
         if size > most:
             raise httpx.RemoteProtocolError(f"body of more than {most} bytes")
-    return b"".join(chunks)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _decode_or_text(body: bytes) -> Any:

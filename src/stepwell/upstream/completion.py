@@ -71,6 +71,51 @@ def read_content(body: Any) -> Content:
     return _read_choices([choice for choice in choices if isinstance(choice, Mapping)], tokens)
 
 
+class _Usage(msgspec.Struct):
+    total_tokens: int | None = None
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message | None = None
+    finish_reason: str | None = None
+
+
+class _Completion(msgspec.Struct):
+    """A completion as nearly every one is: with a text, and without a trace of an error."""
+
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    error: None = None
+    base_resp: None = None
+
+
+_peek: Final = msgspec.json.Decoder(_Completion).decode
+
+
+def plain_tokens(body: bytes) -> int | None:
+    """Return the total tokens of a completion that is surely an answer.
+
+    Most are, and then there is no need to decode what nobody looks at.
+
+    Returns:
+        None where it is anything else, or does not say.
+    """
+    try:
+        seen = _peek(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    first = seen.choices[0] if seen.choices else None
+    if first is None or first.finish_reason == "error":
+        return None
+    has_text = first.message is not None and first.message.content
+    tokens = None if seen.usage is None else seen.usage.total_tokens
+    return tokens if has_text and tokens is not None and tokens >= 0 else None
+
+
 def text_of(body: Any) -> Iterator[str]:
     """Yield the plain text that an event of a stream adds to its first choice."""
     choices = body.get("choices")

@@ -6,7 +6,7 @@ may carry an error, a finish or usage.
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Final
 
 import httpx
@@ -14,7 +14,7 @@ import msgspec
 
 from stepwell.clock import Clock, Deadline
 from stepwell.upstream.completion import decode, read_content, text_of
-from stepwell.upstream.sse import EventSplitter, EventTooLarge, event_data
+from stepwell.upstream.sse import EventSplitter, EventTooLarge, event_data, events_in
 
 # How much may come before the first meaningful delta. Role preambles and pings are a few hundred
 # bytes; a provider that sends this much without a word is let through rather than held back.
@@ -27,18 +27,56 @@ DRAIN_SECONDS: Final = 0.25
 
 DONE: Final = b"data: [DONE]\n\n"
 
-# Inside a JSON string these quotes would be escaped, so that text that speaks of errors never matches.
-_MARKERS: Final = re.compile(
-    rb'"(?:error|usage|base_resp)"\s*:\s*[^n\s]|"finish_reason"\s*:\s*"|"object"\s*:\s*"error"'
-    rb"|\[DONE\]"
+# What may matter, and what a word must go on with to do so: many events say `"finish_reason":null`.
+# Inside a JSON string these quotes would be escaped, so that text that speaks of errors never
+# matches. The words are looked for first, because that is many times faster than a pattern.
+_MARKERS: Final = tuple(
+    (word, re.compile(re.escape(word) + rest))
+    for word, rest in (
+        (b'"finish_reason"', rb'\s*:\s*"'),
+        (b'"error"', rb"(?:\s*:\s*[^n\s])?"),
+        (b'"usage"', rb"\s*:\s*[^n\s]"),
+        (b'"base_resp"', rb"\s*:\s*[^n\s]"),
+        (b"[DONE]", b""),
+    )
 )
+
+
+def first_marker(data: bytes) -> int:
+    """Return where the first mark stands of anything that matters, or -1."""
+    first = -1
+    for word, pattern in _MARKERS:
+        start = data.find(word)
+        if start >= 0 and (found := pattern.search(data, start)):
+            first = found.start() if first < 0 else min(first, found.start())
+    return first
+
+
+def plain_length(chunk: bytes) -> int:
+    """Return how much of a chunk, from its start, is whole events that only carry content.
+
+    Each of these is one line, `data: {...}`, LF, LF; anything else is looked at event by event.
+    """
+    marker = first_marker(chunk)
+    end = chunk.rfind(b"\n\n", 0, marker if marker >= 0 else len(chunk)) + 2
+    head = chunk if end == len(chunk) else chunk[: max(0, end)]
+    events = head.count(b"\n\n")
+    is_plain = (
+        events > 0
+        and head.startswith(b"data: {")
+        and head.endswith(b"}\n\n")
+        and head.count(b"}\n\ndata: {") == events - 1
+        and head.count(b"\n") == 2 * events
+        and b"\r" not in head
+    )
+    return len(head) if is_plain else 0
 
 
 class Relay:
     """See the module's text.
 
     Args:
-        chunks: The response's body as it arrives.
+        read: Returns the next bytes of the body; none at its end.
         clock: For the idle timeout.
         idle_timeout: Seconds of silence after which a stream is broken.
         drop_usage: The usage event was not asked for by the client.
@@ -58,7 +96,7 @@ class Relay:
 
     def __init__(
         self,
-        chunks: AsyncIterator[bytes],
+        read: Callable[[], Awaitable[bytes]],
         *,
         clock: Clock,
         idle_timeout: float,
@@ -66,13 +104,14 @@ class Relay:
         every_choice: bool,
         keep: bool,
     ) -> None:
-        self._chunks = chunks
+        self._read_body = read
         self._clock = clock
         self._idle_timeout = idle_timeout
         self._drop_usage = drop_usage
         self._every_choice = every_choice
         self._splitter = EventSplitter()
         self._held: list[bytes] = []
+        self._rest: Sequence[bytes] = ()  # events that came together with the first meaningful one
         self._open_choices: set[int] = set()
         self._eof = False
         self.kept: list[bytes] | None = [] if keep else None
@@ -88,25 +127,29 @@ class Relay:
     async def look_ahead(self) -> None:
         """Read until the stream is an answer, has failed, or has ended; nothing is sent yet."""
         size = 0
-        while not (self.is_answer or self._has_ended()):
-            for event in await self._read():
+        while not (self._is_decided() or self._eof):
+            events = await self._read()
+            for number, event in enumerate(events, 1):
                 size += len(event)
-                if not self._has_ended() and event_data(event) is not None and self._take(event):
+                if event_data(event) is not None and self._take(event):
                     self._held.append(event)
+                if self._is_decided():
+                    self._rest = events[number:]
+                    break
             if size > MAX_HELD_BYTES or len(self._held) > MAX_HELD_EVENTS:
                 self.is_answer = True
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield whole events in the bytes that came, until the stream has ended or broken."""
-        if self._held:
-            held, self._held = self._held, []
-            yield self._out(held)
+        held, self._held = self._out(self._held), []
+        if piece := held + self._take_rest():
+            yield piece
         try:
             async with Deadline(self._clock, self._idle_timeout) as idle:
                 while not self._has_ended():
-                    events = await self._read()
+                    piece = self._relayed(await self._read_chunk())
                     idle.hold()  # the reader's pace is no silence of the provider's
-                    if piece := self._out([event for event in events if self._passes(event)]):
+                    if piece:
                         yield piece
                     idle.extend()
         except TimeoutError:
@@ -121,7 +164,7 @@ class Relay:
         try:
             async with Deadline(self._clock, DRAIN_SECONDS):
                 while not (self._eof or self.broken):
-                    await self._read()
+                    await self._read_chunk()
         except TimeoutError:
             return
 
@@ -130,7 +173,7 @@ class Relay:
 
         It is empty as well if nonsense was sent: nobody can go on after that.
         """
-        datas = (event_data(event) for event in self.kept or ())
+        datas = (event_data(event) for event in events_in(self.kept or ()))
         try:
             bodies = [decode(data) for data in datas if data and data != b"[DONE]"]
         except msgspec.DecodeError:
@@ -140,20 +183,63 @@ class Relay:
     def _has_ended(self) -> bool:
         return bool(self.broken) or self.is_done or self._eof
 
+    def _is_decided(self) -> bool:
+        """Whether it is known that there is an answer, or that there will be none."""
+        return self.is_answer or bool(self.broken) or self.is_done
+
     @property
     def _is_finished(self) -> bool:
         return self.finished and not (self._every_choice and self._open_choices)
 
     async def _read(self) -> Sequence[bytes]:
         """Return the next whole events; at the end of the body, what is left of it."""
+        return self._split(await self._read_chunk())
+
+    async def _read_chunk(self) -> bytes:
+        """Return the next bytes; none at the end of the body, or where it broke."""
         try:
-            chunk = await anext(self._chunks, None)
-            if chunk is not None:
-                return self._splitter.feed(chunk)
-        except (httpx.HTTPError, httpx.StreamError, OSError, EventTooLarge) as error:
+            chunk = await self._read_body()
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             self.broken = f"connection lost ({type(error).__name__})"
+            return b""
+        self._eof = not chunk
+        return chunk
+
+    def _take_rest(self) -> bytes:
+        """Return what goes out of the events that came together with the first meaningful one."""
+        rest, self._rest = self._rest, ()
+        if self._splitter.holds or self._eof:  # what came after them must not be put before them
+            return self._sifted(rest)
+        return self._relayed(b"".join(rest))
+
+    def _sifted(self, events: Sequence[bytes]) -> bytes:
+        return self._out([event for event in events if self._passes(event)])
+
+    def _relayed(self, chunk: bytes) -> bytes:
+        """Return what goes out of the next bytes: as they are, as far as they only carry content."""
+        plain = 0
+        if not (self._every_choice or self._splitter.holds or self._has_ended()):
+            plain = plain_length(chunk)
+        if plain == len(chunk) > 0:
+            return self._pass_on(chunk)
+        head = self._pass_on(chunk[:plain]) if plain else b""
+        return head + self._sifted(self._split(chunk[plain:]))
+
+    def _pass_on(self, plain: bytes) -> bytes:
+        self.events += plain.count(b"\n\n")
+        if self.kept is not None:
+            self.kept.append(plain)
+        return plain
+
+    def _split(self, chunk: bytes) -> Sequence[bytes]:
+        """Return the events that are whole now; at the end of the body, also what is left of it."""
+        if chunk:
+            try:
+                return self._splitter.feed(chunk)
+            except EventTooLarge as error:
+                self.broken = f"connection lost ({type(error).__name__})"
+        if not self._eof:
             return ()
-        self._eof = True
         rest = self._splitter.rest()
         if rest.endswith((b"\r\r", b"\n\r")):  # whole: the splitter waited for an LF after the CR
             return [rest]
@@ -164,7 +250,7 @@ class Relay:
         if self.broken or self.is_done:
             return False
         # What is left at the end of the body may be half an event that happens to end in a brace.
-        if self._every_choice or self._eof or _MARKERS.search(event):
+        if self._every_choice or self._eof or first_marker(event) >= 0:
             return self._take(event)
         data = event_data(event)
         if data is not None and not (data.startswith(b"{") and data.endswith(b"}")):

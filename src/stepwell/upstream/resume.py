@@ -11,7 +11,7 @@ import msgspec
 
 from stepwell.chat import encode
 from stepwell.upstream.completion import decode
-from stepwell.upstream.sse import EventSplitter, event_data
+from stepwell.upstream.sse import event_data, events_in
 
 # A model that starts over repeats a good part of a sentence. Shorter repeats ("very, very") are as
 # likely meant, and are left as they are.
@@ -73,7 +73,7 @@ class Splice:
     It goes through as many continuations as it takes; `resume` comes before each.
 
     Args:
-        sent: The events of the first stream that the client has.
+        sent: What the client has of the first stream, in pieces of whole events.
         text: Their text.
 
     Attributes:
@@ -100,11 +100,7 @@ class Splice:
 
     def feed(self, piece: bytes) -> bytes:
         """Return the events to send in place of `piece`, which holds whole events."""
-        splitter = EventSplitter()
-        events = splitter.feed(piece)
-        # It waits for an LF after a CR that ends the piece; whoever cut the piece has waited already.
-        rest = splitter.rest()
-        return b"".join(map(self._event, [*events, rest] if rest else events))
+        return b"".join(map(self._event, events_in((piece,))))
 
     def _event(self, event: bytes) -> bytes:
         body = _body_of(event)
@@ -141,7 +137,7 @@ class Splice:
 
 
 def _identity(sent: Sequence[bytes]) -> dict[str, Any]:
-    bodies = (body for event in sent if (body := _body_of(event)) is not None)
+    bodies = (body for event in events_in(sent) if (body := _body_of(event)) is not None)
     first = next(bodies, {})
     return {key: first[key] for key in _IDENTITY if key in first}
 

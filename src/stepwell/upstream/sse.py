@@ -18,6 +18,7 @@ Source: WHATWG HTML, section 9.2.6, "Interpreting an event stream" (read 2026-11
 """
 
 import re
+from collections.abc import Iterable, Iterator
 
 # The longest event. A completion's are some 300 bytes; a picture as base64 in one of them, as image
 # models send it, is a few MiB.
@@ -77,6 +78,11 @@ class EventSplitter:
         self._hold(chunk, start)
         return events
 
+    @property
+    def holds(self) -> bool:
+        """Whether something has come of an event that is not whole."""
+        return bool(self._held)
+
     def rest(self) -> bytes:
         """Return what has come of an event that is not whole: at the stream's end, a cut one."""
         return bytes(self._held)
@@ -89,6 +95,16 @@ class EventSplitter:
     def _check_length(self) -> None:
         if len(self._held) > self._max_event:
             raise EventTooLarge(f"an event is longer than {self._max_event} bytes")
+
+
+def events_in(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the events of pieces that each hold whole ones."""
+    for piece in pieces:
+        splitter = EventSplitter()
+        yield from splitter.feed(piece)
+        # It waits for an LF after a CR that ends the piece; whoever cut the piece has waited already.
+        if rest := splitter.rest():
+            yield rest
 
 
 def event_data(event: bytes) -> bytes | None:

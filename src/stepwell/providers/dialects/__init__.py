@@ -8,6 +8,7 @@ module of its own:
     words in them      subject (what a refusal is about), prose (delays and counters), sayings (what
                        known words imply), spent (the counter that refused)
     times              durations, calendars, retry_after
+    memory             remembered: of words that come again and again
     providers          members, customs
 
 `headers` reads the counters, `refusal` puts everything together, `summary` says a hint in the words

@@ -40,6 +40,7 @@ _PARTS = re.compile(_PART)
 LENGTH = rf"{_NUMBER}\s*(?:{'|'.join(_UNIT)})(?![a-z])"
 """A pattern for one part of a length in prose: `9m`, `38.016s`, `20 seconds`."""
 
+_SHORT = 18
 _GO_PARTS = re.compile("([0-9.]{1,36})([a-zµμ]+)")
 
 # RFC 3339, and the same with a space and without a zone, as people write it.
@@ -81,6 +82,8 @@ def total(text: str) -> float:
 
 def duration(text: str) -> float | None:
     """Seconds of a length written with units, as Go prints it: `7m12s`, `12ms`, `2m59.56s`."""
+    if text[:-1].isdecimal() and len(text) <= _SHORT and text[-1] in _UNIT:  # `6s`, as most are
+        return float(text[:-1]) * _UNIT[text[-1]]
     seconds = 0.0
     read = 0
     for amount, unit in _GO_PARTS.findall(text):

@@ -89,6 +89,8 @@ def counters(reply: Reply, customs: Customs) -> Counters:
         reply: The response.
         customs: Whose response it is, for what its headers leave out.
     """
+    if not reply.headers and reply.body is None:
+        return NOTHING
     counted = _counters(reply, reply.headers, customs)
     if reply.body is None or counted.readings:
         return counted

@@ -28,6 +28,7 @@ from stepwell.providers.dialects.durations import (
     instant,
     total,
 )
+from stepwell.providers.dialects.remembered import remembered
 from stepwell.quota.limit import Metric, Scope
 
 _READ = 4_000  # characters; messages are one or two sentences
@@ -142,6 +143,7 @@ class Tripped:
         return max(0, self.limit - self.used)
 
 
+@remembered
 def stated_wait(text: str) -> float | None:
     """Seconds of the delay that a message asks for, None if it asks for none."""
     match = _DELAY.search(text[:_READ])
@@ -165,6 +167,7 @@ def stated_moment(text: str, zone: tzinfo, now: float) -> float | None:
     return clamp(next((wait for wait in waits if wait > 0), 0.0)) if waits else None
 
 
+@remembered
 def tripped(text: str, kind: str) -> Tripped | None:
     """The counter that a message names, None if it names none.
 

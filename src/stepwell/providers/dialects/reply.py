@@ -1,15 +1,13 @@
 """Reply: as much of an upstream's response as a dialect may look at."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from stepwell.quota.reading import Hint
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """One response of a provider.
 
     Attributes:
@@ -29,26 +27,31 @@ Dialect: TypeAlias = Callable[[Reply], Hint]
 """A pure function that never raises, whatever a provider sends."""
 
 
-def quota_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+def quota_headers(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     """Pick the headers that may speak of quota; names become lower case.
 
-    Picking them in one walk over the raw pairs costs less than a handful of look-ups in a
-    case-blind mapping, and this runs for each response. Of duplicates the first wins: a proxy
-    that adds its own counters appends them.
+    A provider sends the same names with every response, so which of them matter is found, not made.
+    Of duplicates the first wins: a proxy that adds its own counters appends them.
     """
-    found: dict[str, str] = {}
-    for raw_name, value in raw:
-        name = _quota_name(raw_name)
-        if name and name not in found:
-            found[name] = value.decode("latin-1").strip()
-    return found
+    places = _places(tuple([name for name, _ in raw]))
+    return {name: raw[place][1].decode("latin-1").strip() for name, place in places}
 
 
 _BY_WORD = ("limit", "retry", "anthropic-priority-", "-call-remaining")
 _BY_NAME = frozenset({"date", "x-error-message"})
 
 
-@lru_cache(maxsize=1024)  # the same few dozen names come with each response
+@lru_cache(maxsize=256)
+def _places(names: tuple[bytes, ...]) -> tuple[tuple[str, int], ...]:
+    """Where in a head the headers stand that may speak of quota, by their names in lower case."""
+    found: dict[str, int] = {}
+    for place, raw_name in enumerate(names):
+        name = _quota_name(raw_name)
+        if name:
+            found.setdefault(name, place)
+    return tuple(found.items())
+
+
 def _quota_name(raw: bytes) -> str:
     """The header's name in lower case if it may speak of quota, else nothing."""
     name = raw.decode("latin-1").lower()

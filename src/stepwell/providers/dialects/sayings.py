@@ -24,6 +24,7 @@ from stepwell.providers.dialects.calendars import (
     monday,
 )
 from stepwell.providers.dialects.durations import DAY, HOUR, MINUTE, MONTH, WEEK
+from stepwell.providers.dialects.remembered import remembered
 from stepwell.quota.limit import Scope
 
 _ACCOUNT = Scope.ACCOUNT
@@ -135,5 +136,9 @@ _TABLE = tuple((re.compile(words, re.MULTILINE), saying) for words, saying in _W
 
 def saying_in(error: BodyError) -> Saying:
     """What the words of a refusal imply beyond their subject."""
-    lines = error.lines(_READ)
+    return _saying(error.lines(_READ))
+
+
+@remembered
+def _saying(lines: str) -> Saying:
     return next((saying for words, saying in _TABLE if words.search(lines)), SILENCE)

@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping
 
 from stepwell.providers.dialects.bodies import BodyError, error_of, is_explicit
+from stepwell.providers.dialects.remembered import remembered
 from stepwell.quota.reading import About
 
 _READ = 4_000  # characters of a message that are looked at
@@ -199,12 +200,17 @@ def about_of(
         statuses: What statuses mean to this provider; the usual meaning holds for all others.
     """
     lines = error.lines(_READ)
-    spoken = next((about for about, words in _TABLE if words.search(lines)), None)
+    spoken = _spoken(lines)
     if spoken is About.RATE and status in _QUOTING and not _RATE_CODE.search(lines):
         spoken = None
     if spoken is None and status not in _FIRM and _RATE.search(lines):
         return About.RATE
     return spoken or statuses.get(status) or _BY_STATUS.get(status)
+
+
+@remembered
+def _spoken(lines: str) -> About | None:
+    return next((about for about, words in _TABLE if words.search(lines)), None)
 
 
 def embedded_status(body: object) -> int | None:

@@ -1,0 +1,96 @@
+"""The seam to whatever calls providers: a Line for each account, prepared once.
+
+Our own engine prepares its lines itself. Any other httpx transport, a host's or a test's, is called
+as httpx would call it, by way of `HttpxLine`.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+import httpx
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+class Answer(Protocol):
+    """What came back; whoever gets one closes it, whatever it has read of it."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> RawHeaders:
+        """As they were sent."""
+        ...
+
+    async def read(self) -> bytes:
+        """Return the next bytes of the body; none at its end."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class Line(Protocol):
+    """Sends POST requests to one URL, always with the same headers."""
+
+    async def open(self, body: bytes, connect: float) -> Answer:
+        """Send a body, and return the answer once its head is there.
+
+        Args:
+            body: The bytes.
+            connect: Seconds for a new connection to be made.
+
+        Raises:
+            httpx.TransportError: There is no answer.
+        """
+        ...
+
+
+class HttpxLine:
+    """A Line over any httpx transport."""
+
+    def __init__(
+        self,
+        url: httpx.URL,
+        headers: Sequence[tuple[str, str]],
+        transport: httpx.AsyncBaseTransport,
+    ) -> None:
+        self._url = url
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in headers]
+        self._transport = transport
+
+    async def open(self, body: bytes, connect: float) -> "HttpxAnswer":
+        """See Line; all other times are the caller's to watch."""
+        timeout = {"connect": connect, "read": None, "write": None, "pool": None}
+        request = httpx.Request(
+            "POST",
+            self._url,
+            headers=self._headers,
+            content=body,
+            extensions={"timeout": timeout},
+        )
+        return HttpxAnswer(await self._transport.handle_async_request(request))
+
+
+class HttpxAnswer:
+    """An Answer out of httpx's response."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self._chunks: AsyncIterator[bytes] | None = None
+        self.status = response.status_code
+        self.headers: RawHeaders = response.headers.raw
+
+    async def read(self) -> bytes:
+        """See Answer."""
+        if self._chunks is None:
+            assert isinstance(self._response.stream, httpx.AsyncByteStream)
+            self._chunks = aiter(self._response.stream)
+        while (chunk := await anext(self._chunks, None)) is not None:
+            if chunk:
+                return chunk
+        return b""
+
+    async def aclose(self) -> None:
+        """See Answer."""
+        await self._response.aclose()
