@@ -229,6 +229,8 @@ class Count:
                 return inf
             first = outcome
         self._first = first = replace(first, need=max(first.need, outcome.need))
+        if not usage.remembers(first.sent - usage.window):
+            return inf
         served = usage.served(first.sent - usage.window, first.answered)
         rivals = usage.rivals(usage.need(outcome.need))
         return served + rivals + usage.need(first.need) - 1
@@ -357,8 +359,8 @@ class Count:
         late = usage.maybe(since, outcome.sent) + need
         if late > self._least >= usage.counted(since, outcome.sent) + need:
             usage.forgive()
-        elif late > self._least >= usage.surely(since, outcome.sent) + need:
-            usage.is_prompt = True
+        elif self.kind and late > self._least >= usage.surely(since, outcome.sent) + need:
+            usage.is_prompt = True  # while several kinds may be true, another one may be why
 
     def _distrust(self) -> None:
         self._proofs = 0

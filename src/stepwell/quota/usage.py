@@ -117,6 +117,10 @@ class Usage:
         """Return what was under way at a moment, of what has been answered since."""
         return max(0, self.counted(moment) - self.surely(moment))
 
+    def remembers(self, moment: float) -> bool:
+        """Tell whether all that was counted after a moment is remembered."""
+        return max(self._late.forgotten, self._doubtful.forgotten) <= moment
+
     def served(self, after: float, until: float) -> int:
         """Return what may have been counted between two moments of calls that were served."""
         return self._late.between(after, inf) - self._early.between(until, inf)
