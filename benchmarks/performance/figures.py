@@ -50,6 +50,10 @@ FIGURES: Final[Mapping[str, Figure]] = {
     "body_5mb_peak": Figure("sizes", "Memory for one such in flight, in sizes of its body."),
     "import_seconds": Figure("s", "`import stepwell`."),
     "import_mb": Figure("MB", "Peak memory of an interpreter that has done that."),
+    "create_app_seconds": Figure(
+        "s", "The same with all that `create_app` needs, which comes later."
+    ),
+    "create_app_mb": Figure("MB", "Peak memory likewise."),
     "start_seconds": Figure("s", "`stepwell serve`, from its start to its first chat answer."),
     "idle_mb": Figure("MB", "Resident after one answer, without a database."),
     "idle_database_mb": Figure("MB", "The same with a database."),
