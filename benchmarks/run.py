@@ -9,6 +9,7 @@ To begin with:
   benchmarks/run.py                      everything, a quarter of an hour
   benchmarks/run.py --quick --no-peers   a first look, two minutes
   benchmarks/run.py --only small --only paced
+  benchmarks/run.py --profile            where the gateway's time goes
   benchmarks/run.py --check --markdown   the table of docs/performance.md, and code 1 if a bar is missed
 
 It exits with: 0 done, 1 a bar is missed (--check), 2 a tool is missing or the usage is wrong
@@ -32,6 +33,7 @@ from performance import (
     GROUPS,
     PEERS,
     QUICK,
+    LoadError,
     Plan,
     Run,
     Stage,
@@ -42,7 +44,10 @@ from performance import (
     install,
     judge,
     missing_peers,
+    missing_sampler,
     missing_tools,
+    profile,
+    profile_table,
     versions,
 )
 
@@ -51,10 +56,16 @@ def main() -> int:
     options = _options()
     if options.install:
         return _install()
-    missing = missing_tools() + missing_peers([] if options.no_peers else list(PEERS))
+    missing = missing_tools()
+    if options.profile:
+        missing += missing_sampler()
+    elif not options.no_peers:
+        missing += missing_peers(PEERS)
     if missing:
         print("\n".join(missing), file=sys.stderr)
         return 2
+    if options.profile:
+        return _profile(options)
     run = _measure(options)
     if options.json:
         print(json.dumps(as_json(run), indent=1))
@@ -73,14 +84,25 @@ def _install() -> int:
     return 0
 
 
+def _profile(options: argparse.Namespace) -> int:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        stage = Stage(_plan(options), Path(folder), stack, peers=False)
+        try:
+            found = profile(stage)
+        except LoadError as error:
+            print(error, file=sys.stderr)
+            return 2
+    table = profile_table(found, markdown=options.markdown)
+    print(json.dumps(found, indent=1) if options.json else table)
+    return 0
+
+
 # --- measuring
 
 
 def _measure(options: argparse.Namespace) -> Run:
     _allow_many_descriptors()
-    plan = QUICK if options.quick else FULL
-    if options.rounds:
-        plan = replace(plan, rounds=options.rounds)
+    plan = _plan(options)
     # The scale comes first, for what is judged by it.
     chosen = list(dict.fromkeys(["scale", *(options.only or GROUPS)]))
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -93,6 +115,11 @@ def _measure(options: argparse.Namespace) -> Run:
         if not (options.no_peers and _needs_peers(verdict.figure))
     ]
     return Run(stage.results, figures, verdicts, _about(plan, peers=not options.no_peers))
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    plan = QUICK if options.quick else FULL
+    return replace(plan, rounds=options.rounds) if options.rounds else plan
 
 
 def _play(stage: Stage, plan: Plan, chosen: Sequence[str]) -> None:
@@ -162,6 +189,7 @@ def _options() -> argparse.Namespace:
     add("--rounds", type=int, metavar="N", help=f"{FULL.rounds} unless it is --quick")
     add("--no-peers", action="store_true", help="without LiteLLM and Portkey")
     add("--check", action="store_true", help="end with code 1 if a bar is missed")
+    add("--profile", action="store_true", help="where the gateway's time goes, by py-spy, and end")
     add("--install", action="store_true", help="fetch the peers with pip and npm, and end")
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="every value of every round")

@@ -3,11 +3,13 @@
 from .bars import BARS, Bar, Verdict, judge
 from .contestants import PEERS
 from .figures import FIGURES, RATIOS
+from .load import LoadError
 from .machine import description, missing_tools
 from .measurements import GROUPS
 from .peers import install, missing_peers, versions
-from .report import Run, as_json, as_markdown, as_table
+from .report import Run, as_json, as_markdown, as_table, profile_table
 from .results import Results
+from .sampling import missing_sampler, profile
 from .stage import FULL, QUICK, Plan, Stage
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "QUICK",
     "RATIOS",
     "Bar",
+    "LoadError",
     "Plan",
     "Results",
     "Run",
@@ -31,6 +34,9 @@ __all__ = [
     "install",
     "judge",
     "missing_peers",
+    "missing_sampler",
     "missing_tools",
+    "profile",
+    "profile_table",
     "versions",
 ]

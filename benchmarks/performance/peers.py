@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,7 @@ PORTKEY_PACKAGE: Final = {
 }
 
 
-def missing_peers(names: list[str]) -> list[str]:
+def missing_peers(names: Iterable[str]) -> list[str]:
     """Return for each peer that is not there what to do."""
     files = {"litellm": LITELLM, "portkey": PORTKEY}
     return [

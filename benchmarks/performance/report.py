@@ -1,6 +1,6 @@
 """A run's results for readers and programs: a table, JSON, or Markdown for the docs."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,6 +8,11 @@ from .bars import CANNED_CPU, Verdict, machine_scale
 from .contestants import CONTESTANTS
 from .figures import FIGURES, RATIOS
 from .results import Results, Spread
+from .sampling import Profile
+
+Row = tuple[str, ...]
+
+LEAST_SHOWN: Final = 0.01
 
 NAMES: Final = {
     "canned": "uvicorn, canned answer",
@@ -76,26 +81,47 @@ def as_json(run: Run) -> dict[str, Any]:
 
 
 def as_table(run: Run) -> str:
-    rows = list(_cells(run, str))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if place in (0, 1, 2, 7) else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    lines = _aligned(list(_cells(run, str)), words={0, 1, 2, 7})
     return "\n".join([*_about(run), "", *lines, *_missing(run)])
 
 
 def as_markdown(run: Run) -> str:
-    head, *rows = _cells(run, lambda figure: f"`{figure}`")
-    ruler = ["---"] * 3 + ["---:"] * 4 + ["---"]
-    lines = [f"| {' | '.join(row)} |" for row in (head, ruler, *rows)]
+    lines = _piped(list(_cells(run, lambda figure: f"`{figure}`")), words={0, 1, 2, 7})
     return "\n".join([*_about(run), "", *lines, *_missing(run)])
 
 
-def _cells(run: Run, name: Callable[[str], str]) -> Iterator[tuple[str, ...]]:
+def profile_table(profile: Profile, *, markdown: bool) -> str:
+    """Return who has which share of the gateway's CPU time under each load, the busiest first."""
+    places = {place for shares in profile.values() for place in shares}
+    total = {place: sum(shares.get(place, 0) for shares in profile.values()) for place in places}
+    rows: list[Row] = [("at work", *profile)]
+    for place in sorted(places, key=lambda place: -total[place]):
+        found = [f"{shares.get(place, 0):.1%}" for shares in profile.values()]
+        if total[place] >= LEAST_SHOWN:
+            rows.append((place, *found))
+    return "\n".join((_piped if markdown else _aligned)(rows, words={0}))
+
+
+def _aligned(rows: Sequence[Row], words: Container[int]) -> list[str]:
+    """Return lines of columns; those of words begin at the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place in words else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _piped(rows: Sequence[Row], words: Container[int]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    head, *rest = rows
+    ruler = tuple("---" if place in words else "---:" for place in range(len(head)))
+    return [f"| {' | '.join(row)} |" for row in (head, ruler, *rest)]
+
+
+def _cells(run: Run, name: Callable[[str], str]) -> Iterator[Row]:
     yield "figure", "of", "unit", "min", "median", "max", "to stepwell's", "bar"
     last = ""
     for figure, who, spread in run.rows():
