@@ -9,7 +9,7 @@ from .measurements import GROUPS
 from .peers import install, missing_peers, versions
 from .report import Run, as_json, as_markdown, as_table, profile_table
 from .results import Results
-from .sampling import missing_sampler, profile
+from .sampling import missing_sampler, profile, shares
 from .stage import FULL, QUICK, Plan, Stage
 
 __all__ = [
@@ -38,5 +38,6 @@ __all__ = [
     "missing_tools",
     "profile",
     "profile_table",
+    "shares",
     "versions",
 ]

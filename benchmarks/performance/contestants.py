@@ -99,11 +99,14 @@ class Contestant:
         port: Where it listens.
         process: What serves there.
         aim: Returns how a request for a model is addressed: a path and headers.
+        slowness: How much longer it is kept busy, so that the requests which the clock cuts off do
+            not count much against it.
     """
 
     name: str
     process: Process
     aim: Callable[[str], tuple[str, dict[str, str]]]
+    slowness: float = 1.0
 
     @property
     def port(self) -> int:
@@ -238,7 +241,7 @@ def litellm(providers: Providers, folder: Path) -> Contestant:
             "PATH": f"{LITELLM.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         },
     )
-    return Contestant("litellm", process, _plainly)
+    return Contestant("litellm", process, _plainly, slowness=3.0)
 
 
 def portkey(providers: Providers, folder: Path) -> Contestant:

@@ -56,7 +56,13 @@ def flood(who: Contestant, request: Request, connections: int, seconds: float) -
         )
         script.write_text(WRK_SCRIPT.format(body=body, headers=headers))
         address = f"http://127.0.0.1:{who.port}{request.path}"
-        options = ["-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "60s"]
+        options = [
+            "-t1",
+            f"-c{connections}",
+            f"-d{max(1, round(seconds * who.slowness))}s",
+            "--timeout",
+            "60s",
+        ]
         before = who.process.cpu_ms()
         output = subprocess.run(
             [*pinned(OTHER_CORE), tool("wrk"), *options, "-s", str(script), address],

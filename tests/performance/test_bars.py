@@ -99,3 +99,17 @@ def test_a_table_shows_each_figure_with_its_verdict(performance: ModuleType, res
     assert "| `request_cpu` | stepwell | ms CPU | 0.200 | 0.200 | 0.200 |  | ok <= 0.25 |" in lines
     assert "|  | LiteLLM | ms CPU | 16.00 | 16.00 | 16.00 | 80 (80 to 80) |  |" in lines
     assert "MISSED idle_mb: not measured" in lines
+
+
+def test_a_sample_counts_for_whoever_called_the_c_function(performance: ModuleType) -> None:
+    """But system calls are the kernel's time, whoever made them."""
+    stacks = """\
+run (asyncio/runners.py:1);attempt (stepwell/upstream/client.py:9);dict_update (python3.11) 2
+run (asyncio/runners.py:1);attempt (stepwell/upstream/client.py:9);__libc_send (libc.so.6) 1
+run (asyncio/runners.py:1);build (httpx/_models.py:7) 1
+"""
+    assert performance.shares(stacks) == {
+        "stepwell/upstream": 0.5,
+        "system calls": 0.25,
+        "httpx": 0.25,
+    }
