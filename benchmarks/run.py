@@ -6,8 +6,8 @@ round by round. docs/performance.md says what the figures mean.
 
 To begin with:
   benchmarks/run.py --install            fetch the peers, LiteLLM and Portkey, into benchmarks/.peers
-  benchmarks/run.py                      everything, a quarter of an hour
-  benchmarks/run.py --quick --no-peers   a first look, two minutes
+  benchmarks/run.py                      everything, half an hour
+  benchmarks/run.py --quick --no-peers   a first look, three minutes
   benchmarks/run.py --only small --only paced
   benchmarks/run.py --profile            where the gateway's time goes
   benchmarks/run.py --check --markdown   the table of docs/performance.md, and code 1 if a bar is missed

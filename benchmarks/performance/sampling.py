@@ -33,6 +33,9 @@ PLACES: Final = (
 )
 
 
+# Threads that wait for work: py-spy takes them for busy on a busy machine, the scheduler does not.
+WAITING: Final = re.compile(r"SimpleQueue_get|lock_acquire|pthread_cond")
+
 # By the names of the groups that measure them.
 LOADS: Final = {"small": "whole", "stream": "stream-50-0", "paced": "stream-50-10"}
 
@@ -84,7 +87,8 @@ def shares(stacks: str) -> Mapping[str, float]:
     counts: Counter[str] = Counter()
     for line in stacks.splitlines():
         stack, _, count = line.rpartition(" ")
-        counts[_place(stack)] += int(count)
+        if not WAITING.search(stack):
+            counts[_place(stack)] += int(count)
     total = counts.total()
     return {name: count / total for name, count in counts.most_common()}
 

@@ -102,11 +102,12 @@ def test_a_table_shows_each_figure_with_its_verdict(performance: ModuleType, res
 
 
 def test_a_sample_counts_for_whoever_called_the_c_function(performance: ModuleType) -> None:
-    """But system calls are the kernel's time, whoever made them."""
+    """But system calls are the kernel's time, and a thread that waits takes none."""
     stacks = """\
 run (asyncio/runners.py:1);attempt (stepwell/upstream/client.py:9);dict_update (python3.11) 2
 run (asyncio/runners.py:1);attempt (stepwell/upstream/client.py:9);__libc_send (libc.so.6) 1
 run (asyncio/runners.py:1);build (httpx/_models.py:7) 1
+run (threading.py:1);_run (aiosqlite/core.py:9);_queue_SimpleQueue_get (_queuemodule.c.h:1) 7
 """
     assert performance.shares(stacks) == {
         "stepwell/upstream": 0.5,
