@@ -152,9 +152,9 @@ def _allow_many_descriptors() -> None:
 def _about(plan: Plan, *, peers: bool) -> dict[str, str]:
     today = dt.datetime.now(dt.UTC).date().isoformat()
     return {
-        "": today,
-        "on": description(),
-        "rounds:": str(plan.rounds),
+        "date": today,
+        "machine": description(),
+        "rounds": str(plan.rounds),
         **(versions() if peers else {}),
     }
 

@@ -146,7 +146,7 @@ def _range(times: Spread) -> str:
 
 
 def _about(run: Run) -> Iterator[str]:
-    yield "; ".join(f"{name} {value}" if name else value for name, value in run.about.items())
+    yield "; ".join(f"{name} {value}" for name, value in run.about.items())
     scale = machine_scale(run.results)
     yield f"Uvicorn's canned answer costs {scale * CANNED_CPU:.3f} ms here, so times may be"
     yield f"{scale:.2f} of what the bars say for a machine where it costs {CANNED_CPU:.3f} ms."

@@ -94,7 +94,7 @@ def test_a_table_shows_each_figure_with_its_verdict(performance: ModuleType, res
     results.note(SCALED, "litellm", 0, 16.0)
     figures = ["canned_cpu", SCALED, FIXED]
     judged = list(performance.judge(results, figures))
-    run = performance.Run(results, figures, judged, {"": "2026-11-28"})
+    run = performance.Run(results, figures, judged, {"date": "2026-11-28"})
     lines = performance.as_markdown(run).splitlines()
     assert "| `request_cpu` | stepwell | ms CPU | 0.200 | 0.200 | 0.200 |  | ok <= 0.25 |" in lines
     assert "|  | LiteLLM | ms CPU | 16.00 | 16.00 | 16.00 | 80 (80 to 80) |  |" in lines
