@@ -39,6 +39,18 @@ def test_a_calendars_day_is_no_stretch_of_24_hours() -> None:
     assert target.contradicts(Limit.parse("1 request/day from 00:00"))
 
 
+def test_refusals_that_known_limits_explain_show_no_other() -> None:
+    """Of several windows that tell them from answers a trace cannot know which it was."""
+    target = seen(*(line(at) for at in (0, 1, 2)), line(3, Outcome.RATE_LIMITED))
+    assert target.guesses
+    assert target.needs_no_more_than([Limit.parse("3 requests/30s")])
+    assert not target.needs_no_more_than([Limit.parse("1000 requests/day")])
+    assert not target.needs_no_more_than([])
+    told = Told(Metric.REQUESTS, 60.0, limit=9, remaining=0)
+    telling = seen(line(0), line(3, Outcome.RATE_LIMITED, told=(told,)))
+    assert not telling.needs_no_more_than([Limit.parse("1 requests/30s")])
+
+
 def test_an_answer_takes_as_long_as_the_nearest_did() -> None:
     """In time, on either side."""
     target = seen(line(0, seconds=1.0), line(100, seconds=5.0), line(110, Outcome.FAULT))

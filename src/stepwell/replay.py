@@ -23,7 +23,7 @@ from statistics import median
 from types import MappingProxyType
 from typing import Final, Literal
 
-from stepwell.quota.limit import Limit, Metric
+from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.routing.verdict import Outcome
 from stepwell.trace import Line, Told, Try
 
@@ -98,11 +98,13 @@ class Tally:
 
     def most_of(self, limit: Limit) -> int:
         """Return the largest sum of any of a limit's windows, or of its calendar's periods."""
+        return max((self.used(limit, at) for at in self.times), default=0)
+
+    def used(self, limit: Limit, at: float) -> int:
+        """Return the sum in a limit's window, or in its calendar's period, up to a time."""
         calendar = limit.calendar
-        if calendar is None:
-            return self.most(limit.window)
-        begins = (calendar.last_reset(at) - BEFORE for at in self.times)
-        return max(map(self.since, begins, self.times), default=0)
+        begin = at - limit.window if calendar is None else calendar.last_reset(at) - BEFORE
+        return self.since(begin, at)
 
 
 @dataclass(slots=True)
@@ -115,6 +117,8 @@ class Seen:
         refills: It tells of buckets.
         tells: It told counters.
         hints: It told delays with its refusals.
+        guesses: Its limits are only what its refusals show.
+        shares: It told what all free models of its account share.
         too_large: The call with the smallest request that it found too large; None if there is none.
     """
 
@@ -123,6 +127,8 @@ class Seen:
     refills: bool = False
     tells: bool = False
     hints: bool = False
+    guesses: bool = False
+    shares: bool = False
     too_large: Sighting | None = None
     _answers: list[Sighting] = field(init=False)
     _troubles: list[Trouble] = field(init=False)
@@ -132,11 +138,14 @@ class Seen:
         told = [told for each in self.sightings for told in each.told]
         refusals = [each for each in self.sightings if each.outcome is Outcome.RATE_LIMITED]
         self.tells = any(each.limit is not None for each in told)
+        self.shares = any(each.scope is Scope.FREE for each in told)
         self.refills = any(each.refills for each in told)
         self.hints = any(each.delay is not None for each in refusals)
         refused = (each for each in self.sightings if each.outcome is Outcome.TOO_LARGE)
         self.too_large = min(refused, key=_size, default=None)
-        self.limits = told_limits(told) or self._learned(refusals)
+        self.limits = told_limits(told)
+        self.guesses = not self.limits
+        self.limits = self.limits or self._learned(refusals)
         self._troubles = list(self._find_troubles())
 
     def seconds_of_answer(self, at: float) -> float:
@@ -165,6 +174,12 @@ class Seen:
     def contradicts(self, limit: Limit) -> bool:
         """Whether it served more than that."""
         return self.spent(limit.metric).most_of(limit) > limit.amount
+
+    def needs_no_more_than(self, limits: Sequence[Limit]) -> bool:
+        """Whether these limits explain its refusals, so that one that only these show is none."""
+        spent = {limit: self.spent(limit.metric) for limit in limits}
+        refusals = (each for each in self.sightings if each.outcome is Outcome.RATE_LIMITED)
+        return self.guesses and all(_is_explained(each, spent) for each in refusals)
 
     def _learned(self, refusals: Sequence[Sighting]) -> tuple[Limit, ...]:
         """Return the limit that tells its refusals from its answers best; none if none does well."""
@@ -202,11 +217,7 @@ class Seen:
             return max(REACH, each.delay or 0.0)
         if each.outcome is not Outcome.RATE_LIMITED:
             return None
-        is_explained = any(
-            tally.since(each.at - limit.window, each.at) >= EXPLAINED * limit.amount
-            for limit, tally in spent.items()
-        )
-        return None if is_explained else each.delay or REACH
+        return None if _is_explained(each, spent) else each.delay or REACH
 
     def _end(self, index: int, holds: float, spent: Mapping[Limit, Tally]) -> float:
         each = self.sightings[index]
@@ -298,6 +309,12 @@ def _sighting(line: Line, each: Try) -> Sighting:
         size=line.tokens,
         delay=each.delay,
         told=each.told,
+    )
+
+
+def _is_explained(each: Sighting, spent: Mapping[Limit, Tally]) -> bool:
+    return any(
+        tally.used(limit, each.at) >= EXPLAINED * limit.amount for limit, tally in spent.items()
     )
 
 

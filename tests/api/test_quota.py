@@ -105,6 +105,7 @@ async def test_targets_that_nobody_has_asked_for_are_there(client: Client) -> No
                 "reset_at": None,
                 "scope": "model",
                 "source": "configured",
+                "calendar": None,
             }
         ],
     }

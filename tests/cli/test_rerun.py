@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from stepwell import Settings
 from stepwell.chat import ChatRequest
 from stepwell.cli.rerun import Played, Rerun, body_of
 from stepwell.observe import End
-from stepwell.quota.limit import Metric
+from stepwell.quota.limit import Metric, Scope
 from stepwell.replay import Past
 from stepwell.routing.verdict import Outcome
 from stepwell.trace import Line, Told, Try
@@ -142,6 +143,31 @@ async def test_a_month_begins_on_its_first() -> None:
     day = 24 * 3600
     played = await play(settings, [line(at * day) for at in (0, 20, 29.4, 29.6)])
     assert ends(played) == ["served", "exhausted", "exhausted", "served"]
+
+
+async def test_a_limit_of_free_models_is_told_as_such_again() -> None:
+    """One refusal speaks for both, as it did when the trace was made."""
+    settings = settings_of("a/x:free", "a/y:free", "b/m")
+    free = {"metric": "requests", "limit": 9, "window": 60, "scope": "free"}
+    settings["providers"]["a"]["limits"] = [free]
+    told = Told(Metric.REQUESTS, 60.0, limit=2, remaining=0, scope=Scope.FREE)
+    x = partial(Try, "a/x:free", "a", began=0.0, seconds=0.5)
+    refused = x(Outcome.RATE_LIMITED, told=(told,))
+    lines = [line(0, x(Outcome.ANSWER)), line(1, x(Outcome.ANSWER)), line(2, refused, call("b"))]
+    played = await play(settings, lines)
+    assert [each.target for each in played.lines] == ["a/x:free", "a/x:free", "b/m"]
+    calls = [each.target for each in played.lines[2].attempts]
+    assert calls in (["b/m"], ["a/x:free", "b/m"])
+
+
+async def test_limits_that_explain_the_refusals_are_the_only_ones() -> None:
+    """A window that was only guessed from them does not come on top of the one that is known."""
+    settings = settings_of("a/m")
+    settings["providers"]["a"]["limits"] = ["2 requests/30s"]
+    refused = call("a", Outcome.RATE_LIMITED)
+    lines = [line(0, call("a")), line(1, call("a")), line(2, refused), line(35, call("a"))]
+    played = await play(settings, [*lines, line(36, call("a"))])
+    assert ends(played) == ["served", "served", "exhausted", "served", "served"]
 
 
 async def test_less_patience_shows() -> None:

@@ -102,6 +102,16 @@ def test_a_target_without_limits_has_a_line() -> None:
     assert "none known" in line(lines, "x/y")
 
 
+def test_a_limit_of_the_calendar_says_when_it_begins() -> None:
+    """So that it is not taken for any stretch of 24 hours."""
+    told = {"metric": "requests", "window": 86400.0, "limit": 5, "used": 2, "remaining": 3}
+    more = {"reset": 60.0, "reset_at": "", "scope": "model", "source": "configured"}
+    limit = {**told, **more, "calendar": "00:00 UTC"}
+    target = {"target": "x/y", "ready": True, "in_flight": 0, "cooldown": None, "limits": [limit]}
+    shown = line(drawn({"chains": [], "targets": [target]}), "x/y")
+    assert "5 requests/1d from 00:00 UTC" in shown
+
+
 def test_a_counter_of_calls_at_once_has_no_window() -> None:
     """It is of this moment, and of no stretch of time."""
     told = {"metric": "concurrency", "window": 0.0, "limit": 5, "used": 2, "remaining": 3}

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -98,3 +99,13 @@ def test_the_worst_block_decides_for_a_target() -> None:
     assert worst([block("c", None, hard=True), hard]) is hard
     assert worst([block("d"), soft]) is soft
     assert worst([]) is None
+
+
+def test_what_the_provider_told_of_the_same_end_is_shown() -> None:
+    """Its word and its words, until the later of both ends; a soft or another end changes nothing."""
+    told = Block("t", "cooldown", 9.0, told=True, hard=True, words="slow down")
+    count = block("count", 9.4, hard=True)
+    assert worst([told, count]) == replace(told, until=9.4)
+    later = block("count", 10.1, hard=True)
+    assert worst([told, later]) is later
+    assert worst([told, block("count", 9.4)]) is told

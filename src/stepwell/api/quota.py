@@ -84,6 +84,7 @@ class Quota:
             "reset_at": reset_at,
             "scope": limit.scope,
             "source": limit.source,
+            "calendar": limit.calendar,
         }
 
 

@@ -28,6 +28,7 @@ from stepwell.routing.verdict import Outcome
 from stepwell.settings import ClientKey, DatabaseSettings, Settings, StateSettings, TraceSettings
 from stepwell.testing import Call as SimCall
 from stepwell.testing import FakeClock, Fleet, Reply, SimLimit, SimProvider
+from stepwell.testing.dialects import DialectName
 from stepwell.testing.limits import WindowKind
 from stepwell.testing.reply import count_prompt, text_of
 from stepwell.trace import Line, line_of
@@ -247,7 +248,7 @@ class World(httpx.AsyncBaseTransport):
         added = self._fleet.add(
             sim,
             limits=list(dict.fromkeys(self._sim_limits(names))),
-            dialect="openai" if any(s.tells for s in seen) else _plain_dialect(seen),
+            dialect=_dialect(seen),
             models=sorted(models),
             keys=[key.reveal() for key in provider.api_keys],
             concurrency=provider.concurrency,
@@ -336,7 +337,8 @@ def _limits_by_target(settings: Settings, past: Past) -> dict[str, tuple[Limit, 
     """Return the limits of each target that may be called: those that the trace shows, or settings'.
 
     What settings say counts where the trace shows nothing of that window, and nothing against it. Of
-    the calendar the settings alone know: amounts that the trace shows of such a window follow it.
+    the calendar the settings alone know: amounts that the trace shows of such a window follow it. What
+    only refusals show counts where the settings do not explain these.
     """
     said = {
         target.key: target.limits
@@ -355,6 +357,9 @@ def _limits_of(said: Iterable[Limit], seen: Seen | None) -> tuple[Limit, ...]:
     said = tuple(said)
     if seen is None:
         return said
+    sound = tuple(limit for limit in said if not seen.contradicts(limit))
+    if seen.needs_no_more_than(sound):
+        return sound
     calendars = {(limit.metric, limit.window): limit.calendar for limit in said}
     shown = {
         (limit.metric, limit.window): replace(
@@ -362,8 +367,8 @@ def _limits_of(said: Iterable[Limit], seen: Seen | None) -> tuple[Limit, ...]:
         )
         for limit in seen.limits
     }
-    more = (limit for limit in said if (limit.metric, limit.window) not in shown)
-    return (*shown.values(), *(limit for limit in more if not seen.contradicts(limit)))
+    more = (limit for limit in sound if (limit.metric, limit.window) not in shown)
+    return (*shown.values(), *more)
 
 
 def _kind_of(limit: Limit, seen: Seen | None) -> WindowKind:
@@ -381,8 +386,12 @@ def _pinned(settings: Settings, past: Past) -> Iterator[str]:
                 yield f"{account.name}/{model}"
 
 
-def _plain_dialect(seen: list[Seen]) -> Any:
+def _dialect(seen: list[Seen]) -> DialectName:
     """A provider of which the trace tells nothing says when to come again, as most do."""
+    if any(s.shares for s in seen):
+        return "openrouter"
+    if any(s.tells for s in seen):
+        return "openai"
     return "retry-after" if not seen or any(s.hints for s in seen) else "silent"
 
 

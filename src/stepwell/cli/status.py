@@ -133,7 +133,8 @@ def _limits(target: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         window = f"/{seconds_text(limit['window'])}" if limit["window"] else ""
         left = "?" if limit["remaining"] is None else str(limit["remaining"])
         shared = SHARED.get(limit["scope"], "")
-        what = f"{amount} {limit['metric']}{window}{shared}"
+        calendar = f" from {limit['calendar']}" if limit.get("calendar") else ""
+        what = f"{amount} {limit['metric']}{window}{calendar}{shared}"
         reset = limit["reset"]
         yield what, left, "" if reset is None else time_text(reset), limit["source"]
 

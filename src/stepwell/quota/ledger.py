@@ -189,6 +189,7 @@ class LimitStatus:
         reset: Monotonic time from which the limit is whole again; None while it depends on calls.
         scope: What shares it.
         source: `configured`, `told` or `learned`.
+        calendar: When its day or month begins, such as `00:00 UTC`; None for any other window.
     """
 
     metric: str
@@ -199,6 +200,7 @@ class LimitStatus:
     reset: float | None
     scope: Scope
     source: str
+    calendar: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

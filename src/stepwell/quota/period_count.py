@@ -196,6 +196,7 @@ class PeriodCount:
             reset=self._reset(now) if used and not self._traffic.amount else None,
             scope=self.limit.scope,
             source=self.source,
+            calendar=str(self._period.calendar),
         )
 
     # --- inner

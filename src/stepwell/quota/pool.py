@@ -453,4 +453,4 @@ def _joined(told: LimitStatus, counted: LimitStatus) -> LimitStatus:
     """Return what was told of a limit that we count as well, with what only the count knows."""
     limit = counted.limit if told.limit is None else told.limit
     used = None if limit is None or told.remaining is None else max(0, limit - told.remaining)
-    return replace(told, window=counted.window, limit=limit, used=used)
+    return replace(told, window=counted.window, limit=limit, used=used, calendar=counted.calendar)

@@ -27,6 +27,8 @@ async def _resets_in(bank: Bank, limit: str, seconds: float) -> None:
     """Use up a limit of one, and see it whole after so many seconds, and not a moment before."""
     target = make_target("t", limit)
     await bank.call(target)
+    calendar = target.limits[0].calendar
+    equal("the calendar", (await bank.status(target)).limits[0].calendar, str(calendar))
     near("the reset", (await bank.status(target)).limits[0].reset, bank.now + seconds)
     bank.clock.shift(seconds - 1)
     equal("remaining before", await bank.remaining(target), 0)

@@ -41,6 +41,18 @@ async def a_told_cooldown_is_kept_to_the_moment(bank: Bank) -> None:
     equal("probe", (await bank.take(target)).probe, False)
 
 
+async def what_was_told_is_shown_as_told(bank: Bank) -> None:
+    """Also where our own count foresaw it and ends a moment later: with the provider's words."""
+    target = make_target("t", "1 request/30s")
+    await bank.call(target)
+    bank.clock.shift(1)
+    probe = await bank.take(target)
+    bank.clock.shift(0.05)
+    bank.ledger.settle(probe, refused_for(20.0))
+    block = await bank.block(target)
+    equal("the block", (block.told, block.hard, block.words), (True, True, "slow down"))
+
+
 async def a_told_time_is_never_shortened(bank: Bank) -> None:
     """Of two told times the later one holds."""
     target = make_target("t")
@@ -162,6 +174,7 @@ async def faults_cool_down_after_three_in_a_row(bank: Bank) -> None:
 
 SCENARIOS: Final[Sequence[Scenario]] = (
     a_told_cooldown_is_kept_to_the_moment,
+    what_was_told_is_shown_as_told,
     a_told_time_is_never_shortened,
     a_late_success_erases_no_cooldown,
     cool_down_is_as_if_told,
