@@ -55,7 +55,7 @@ def first_marker(data: bytes) -> int:
 def plain_length(chunk: bytes) -> int:
     """Return how much of a chunk, from its start, is whole events that only carry content.
 
-    Each of these is one line, `data: {...}`, LF, LF; anything else is looked at event by event.
+    Each of these is `data: {...}`, LF, LF; anything else is looked at event by event.
     """
     marker = first_marker(chunk)
     end = chunk.rfind(b"\n\n", 0, marker if marker >= 0 else len(chunk)) + 2
@@ -66,7 +66,6 @@ def plain_length(chunk: bytes) -> int:
         and head.startswith(b"data: {")
         and head.endswith(b"}\n\n")
         and head.count(b"}\n\ndata: {") == events - 1
-        and head.count(b"\n") == 2 * events
         and b"\r" not in head
     )
     return len(head) if is_plain else 0
@@ -111,7 +110,9 @@ class Relay:
         self._every_choice = every_choice
         self._splitter = EventSplitter()
         self._held: list[bytes] = []
-        self._rest: Sequence[bytes] = ()  # events that came together with the first meaningful one
+        # What came together with the first meaningful event: as bytes, or cut into events already.
+        self._rest = b""
+        self._late: Sequence[bytes] = ()
         self._open_choices: set[int] = set()
         self._eof = False
         self.kept: list[bytes] | None = [] if keep else None
@@ -127,14 +128,15 @@ class Relay:
     async def look_ahead(self) -> None:
         """Read until the stream is an answer, has failed, or has ended; nothing is sent yet."""
         size = 0
-        while not (self._is_decided() or self._eof):
-            events = await self._read()
+        while not (self._is_decided() or (self._eof and not self._rest)):
+            chunk = self._rest or await self._read_chunk()
+            events, self._rest = self._first_of(chunk)
             for number, event in enumerate(events, 1):
                 size += len(event)
                 if event_data(event) is not None and self._take(event):
                     self._held.append(event)
                 if self._is_decided():
-                    self._rest = events[number:]
+                    self._late = events[number:]
                     break
             if size > MAX_HELD_BYTES or len(self._held) > MAX_HELD_EVENTS:
                 self.is_answer = True
@@ -142,7 +144,9 @@ class Relay:
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield whole events in the bytes that came, until the stream has ended or broken."""
         held, self._held = self._out(self._held), []
-        if piece := held + self._take_rest():
+        late, self._late = self._sifted(self._late), ()
+        rest, self._rest = self._rest, b""
+        if piece := held + late + (self._relayed(rest) if rest else b""):
             yield piece
         try:
             async with Deadline(self._clock, self._idle_timeout) as idle:
@@ -191,9 +195,13 @@ class Relay:
     def _is_finished(self) -> bool:
         return self.finished and not (self._every_choice and self._open_choices)
 
-    async def _read(self) -> Sequence[bytes]:
-        """Return the next whole events; at the end of the body, what is left of it."""
-        return self._split(await self._read_chunk())
+    def _first_of(self, chunk: bytes) -> tuple[Sequence[bytes], bytes]:
+        """Return the first event of a chunk and the rest, or all events where that is not as easy."""
+        if not (self._splitter.holds or chunk.startswith(b"\n") or b"\r" in chunk):
+            end = chunk.find(b"\n\n") + 2
+            if end >= 2:
+                return [chunk[:end]], chunk[end:]
+        return self._split(chunk), b""
 
     async def _read_chunk(self) -> bytes:
         """Return the next bytes; none at the end of the body, or where it broke."""
@@ -204,13 +212,6 @@ class Relay:
             return b""
         self._eof = not chunk
         return chunk
-
-    def _take_rest(self) -> bytes:
-        """Return what goes out of the events that came together with the first meaningful one."""
-        rest, self._rest = self._rest, ()
-        if self._splitter.holds or self._eof:  # what came after them must not be put before them
-            return self._sifted(rest)
-        return self._relayed(b"".join(rest))
 
     def _sifted(self, events: Sequence[bytes]) -> bytes:
         return self._out([event for event in events if self._passes(event)])
