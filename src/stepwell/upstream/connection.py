@@ -76,7 +76,13 @@ class Answer:
         while not self.status:
             if self._error is not None:
                 raise self._error
-            await self._wait()
+            assert self._connection is not None
+            self._waiter = self._connection.loop.create_future()
+            try:
+                await self._waiter
+            except BaseException:
+                self.close()
+                raise
 
     async def read(self) -> bytes:
         """Return all of the body that has come and was not read; wait for some; empty at the end.
@@ -88,9 +94,14 @@ class Answer:
         while not chunks:
             if self._error is not None:
                 raise self._error
-            if self.is_complete:
+            if self._connection is None:
                 return b""
-            await self._wait()
+            self._waiter = self._connection.loop.create_future()
+            try:
+                await self._waiter
+            except BaseException:
+                self.close()
+                raise
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
         if self._size >= HIGH_WATER and self._connection is not None:
@@ -112,7 +123,8 @@ class Answer:
     def arrived(self, size: int) -> bool:
         """Some of the body is there; return whether too much waits to be read."""
         self._size += size
-        self.wake()
+        if self._waiter is not None:
+            self.wake()
         return self._size >= HIGH_WATER
 
     def end(self, error: httpx.TransportError | None = None) -> None:
@@ -128,15 +140,6 @@ class Answer:
             self._waiter = None
             if not waiter.done():
                 waiter.set_result(None)
-
-    async def _wait(self) -> None:
-        assert self._connection is not None
-        self._waiter = self._connection.loop.create_future()
-        try:
-            await self._waiter
-        except BaseException:
-            self.close()
-            raise
 
 
 class Connection(asyncio.Protocol):

@@ -25,6 +25,9 @@ MAX_HELD_BYTES: Final = 1024 * 1024
 # keeps the connection for the next request.
 DRAIN_SECONDS: Final = 0.25
 
+# What reading a body may end with before its end.
+BREAKS: Final = (httpx.HTTPError, httpx.StreamError, OSError)
+
 DONE: Final = b"data: [DONE]\n\n"
 
 # What may matter, and what a word must go on with to do so: many events say `"finish_reason":null`.
@@ -69,6 +72,10 @@ def plain_length(chunk: bytes) -> int:
         and b"\r" not in head
     )
     return len(head) if is_plain else 0
+
+
+def _lost(error: Exception) -> str:
+    return f"connection lost ({type(error).__name__})"
 
 
 class Relay:
@@ -151,13 +158,17 @@ class Relay:
         try:
             async with Deadline(self._clock, self._idle_timeout) as idle:
                 while not self._has_ended():
-                    piece = self._relayed(await self._read_chunk())
+                    chunk = await self._read_body()
+                    self._eof = not chunk
+                    piece = self._relayed(chunk)
                     idle.hold()  # the reader's pace is no silence of the provider's
                     if piece:
                         yield piece
                     idle.extend()
         except TimeoutError:
             self.broken = "stalled"
+        except BREAKS as error:
+            self.broken = _lost(error)
         if self._is_finished:
             self.broken = ""  # the answer is whole, whatever became of the connection after it
         elif not self.broken:
@@ -207,8 +218,8 @@ class Relay:
         """Return the next bytes; none at the end of the body, or where it broke."""
         try:
             chunk = await self._read_body()
-        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            self.broken = f"connection lost ({type(error).__name__})"
+        except BREAKS as error:
+            self.broken = _lost(error)
             return b""
         self._eof = not chunk
         return chunk
@@ -238,7 +249,7 @@ class Relay:
             try:
                 return self._splitter.feed(chunk)
             except EventTooLarge as error:
-                self.broken = f"connection lost ({type(error).__name__})"
+                self.broken = _lost(error)
         if not self._eof:
             return ()
         rest = self._splitter.rest()
