@@ -3,39 +3,40 @@
 The path's first part is the provider's port, as for `bare.py`.
 """
 
+from functools import cache
 from typing import Any
 
 import httpx
 from starlette.types import Receive, Scope, Send
 
-from stepwell.upstream.transport import AiohttpTransport
+from stepwell.upstream.seam import Answer, Line
+from stepwell.upstream.transport import HttpTransport
 
-transport = AiohttpTransport()
+transport = HttpTransport()
 HEADERS = [
-    (b"content-type", b"application/json"),
-    (b"accept", b"*/*"),
-    (b"authorization", b"Bearer sk-upstream-key"),
+    ("content-type", "application/json"),
+    ("accept", "*/*"),
+    ("authorization", "Bearer sk-upstream-key"),
 ]
-TIMEOUTS = {"connect": 10.0, "read": 60.0, "write": 60.0, "pool": 10.0}
+CONNECT = 10.0
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    _, port, path = scope["path"].split("/", 2)
-    request = httpx.Request(
-        "POST",
-        f"http://127.0.0.1:{port}/{path}",
-        headers=HEADERS,
-        content=await _body(receive),
-        extensions={"timeout": TIMEOUTS},
-    )
-    answer = await transport.handle_async_request(request)
+    answer = await _line(scope["path"]).open(await _body(receive), CONNECT)
     try:
         await send(_start(answer))
-        async for part in answer.stream:  # type: ignore[union-attr] # an async one here
+        while part := await answer.read():
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body"})
     finally:
         await answer.aclose()
+
+
+@cache
+def _line(target: str) -> Line:
+    """Return the way to a path, prepared once, as the gateway does."""
+    _, port, path = target.split("/", 2)
+    return transport.prepare(httpx.URL(f"http://127.0.0.1:{port}/{path}"), HEADERS)
 
 
 async def _body(receive: Receive) -> bytes:
@@ -47,7 +48,7 @@ async def _body(receive: Receive) -> bytes:
             return b"".join(parts)
 
 
-def _start(answer: httpx.Response) -> dict[str, Any]:
+def _start(answer: Answer) -> dict[str, Any]:
     kept = (b"content-type", b"content-length")
-    headers = [(name, value) for name, value in answer.headers.raw if name.lower() in kept]
-    return {"type": "http.response.start", "status": answer.status_code, "headers": headers}
+    headers = [(name, value) for name, value in answer.headers if name.lower() in kept]
+    return {"type": "http.response.start", "status": answer.status, "headers": headers}

@@ -10,7 +10,9 @@ import httpx
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from stepwell.api.auth import (
     Authenticate,
@@ -128,7 +130,7 @@ def _application(gateway: Gateway, authenticate: Authenticate) -> Starlette:
         async with gateway:
             yield
 
-    app = Starlette(
+    app = _Application(
         routes=routes,
         middleware=[
             Middleware(Boundary, gateway=gateway),
@@ -145,6 +147,14 @@ def _application(gateway: Gateway, authenticate: Authenticate) -> Starlette:
     app.router.redirect_slashes = False  # a redirected POST loses its body in many clients
     app.state.gateway = gateway
     return app
+
+
+class _Application(Starlette):
+    """Starlette without its outermost middleware: ours answers all errors, and each wraps every send."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        outermost = super().build_middleware_stack()
+        return outermost.app if isinstance(outermost, ServerErrorMiddleware) else outermost
 
 
 def _bearer_keys(settings: Settings) -> BearerKeys:

@@ -324,6 +324,38 @@ async def test_answers_without_a_body_end_at_once(
     assert server.accepted == 1
 
 
+async def test_what_follows_an_answer_is_none_of_it(serve: Serve, transport: HttpTransport) -> None:
+    """A second answer that nobody asked for ends the connection, and is given to nobody."""
+    server = await serve(answering(OK + OK.replace(b"ok", b"no")))
+    for _ in range(2):
+        _, body = await read(transport, post(server.url))
+        assert body == b"ok"
+    assert server.accepted == 2
+
+
+async def test_a_reader_that_is_slow_slows_the_server(
+    serve: Serve, transport: HttpTransport
+) -> None:
+    """What it has not read does not pile up here."""
+    size = 50_000_000
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.body()
+        await exchange.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size)
+        exchange.server.event("begun").set()
+        await exchange.send(b"x" * size)
+        exchange.server.event("sent").set()
+
+    server = await serve(handler)
+    response = await transport.handle_async_request(post(server.url))
+    await server.event("begun").wait()
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert not server.event("sent").is_set()
+    assert len(await response.aread()) == size
+    assert server.event("sent").is_set()
+
+
 async def test_informational_answers_are_skipped(serve: Serve, transport: HttpTransport) -> None:
     """100 and 103 come before the answer and are none."""
     server = await serve(

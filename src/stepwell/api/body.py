@@ -1,6 +1,7 @@
 """Reading a request's body: its type, its size, its encoding, its depth."""
 
 from collections.abc import Mapping
+from io import BytesIO
 from typing import Final
 
 from starlette.types import Receive
@@ -81,18 +82,20 @@ def _check_size(size: int, most: int) -> None:
 
 
 async def _read(receive: Receive, most: int) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
+    body = BytesIO()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnected
         chunk: bytes = message.get("body", b"")
-        size += len(chunk)
-        _check_size(size, most)
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        is_last = not message.get("more_body", False)
+        if is_last and not body.tell():
+            _check_size(len(chunk), most)
+            return chunk
+        body.write(chunk)  # grows in place: chunks that are joined would be there twice
+        _check_size(body.tell(), most)
+        if is_last:
+            return body.getvalue()  # its own memory, not a copy
 
 
 def _check_encoding(body: bytes) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from starlette.types import Message, Send
+from starlette.types import Send
 
 from stepwell.api.envelope import Headers
 from stepwell.clock import Clock, Timer
@@ -74,7 +74,12 @@ class EventStream:
         if self._pinging is not None:
             await self._ping_sent()
         if not self._is_closed:
-            await self._write(events)
+            self._is_sending = True
+            try:
+                await self._send({"type": "http.response.body", "body": events, "more_body": True})
+            finally:
+                self._is_sending = False
+            self._last = self._clock.monotonic()
 
     async def close(self) -> None:
         """End the response, once; nothing is sent after it."""
@@ -87,18 +92,11 @@ class EventStream:
         if not self.is_open:
             self.is_open = True
             start = {"type": "http.response.start", "status": 200, "headers": SSE_HEADERS + headers}
-            await self._transmit(start)
-
-    async def _write(self, events: bytes) -> None:
-        await self._transmit({"type": "http.response.body", "body": events, "more_body": True})
-        self._last = self._clock.monotonic()
-
-    async def _transmit(self, message: Message) -> None:
-        self._is_sending = True
-        try:
-            await self._send(message)
-        finally:
-            self._is_sending = False
+            self._is_sending = True
+            try:
+                await self._send(start)
+            finally:
+                self._is_sending = False
 
     async def _ping_sent(self) -> None:
         """Wait until no ping is on its way: two parts of a response are not sent at once."""
@@ -120,7 +118,10 @@ class EventStream:
         try:
             self.was_early = self.was_early or not self.is_open
             await self._open([])
-            await self._write(f": waiting {waited:.0f}s for {self._doing()}\n\n".encode())
+            comment = f": waiting {waited:.0f}s for {self._doing()}\n\n".encode()
+            if not self._is_closed:
+                await self._send({"type": "http.response.body", "body": comment, "more_body": True})
+                self._last = self._clock.monotonic()
         finally:
             self._pinging = None
         if not self._is_closed:

@@ -47,11 +47,11 @@ class Answer:
     """
 
     __slots__ = (
-        "_chunks",
         "_connection",
         "_error",
         "_size",
         "_waiter",
+        "chunks",
         "headers",
         "is_complete",
         "reason",
@@ -61,7 +61,7 @@ class Answer:
 
     def __init__(self, connection: "Connection") -> None:
         self._connection: Connection | None = connection
-        self._chunks: list[bytes] = []
+        self.chunks: list[bytes] = []  # the connection adds to it
         self._size = 0
         self._waiter: asyncio.Future[None] | None = None
         self._error: httpx.TransportError | None = None
@@ -76,7 +76,13 @@ class Answer:
         while not self.status:
             if self._error is not None:
                 raise self._error
-            await self._wait()
+            assert self._connection is not None
+            self._waiter = self._connection.loop.create_future()
+            try:
+                await self._waiter
+            except BaseException:
+                self.close()
+                raise
 
     async def read(self) -> bytes:
         """Return all of the body that has come and was not read; wait for some; empty at the end.
@@ -84,17 +90,24 @@ class Answer:
         Raises:
             httpx.TransportError: The body was cut off, or the answer closed.
         """
-        while not self._chunks:
+        chunks = self.chunks
+        while not chunks:
             if self._error is not None:
                 raise self._error
-            if self.is_complete:
+            if self._connection is None:
                 return b""
-            await self._wait()
-        chunks, self._chunks = self._chunks, []
+            self._waiter = self._connection.loop.create_future()
+            try:
+                await self._waiter
+            except BaseException:
+                self.close()
+                raise
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
         if self._size >= HIGH_WATER and self._connection is not None:
             self._connection.resume()
         self._size = 0
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return data
 
     def close(self) -> None:
         """Read no more: before its end the socket is dropped, at once, since nobody takes the rest."""
@@ -107,12 +120,12 @@ class Answer:
 
     # --- what the connection tells
 
-    def add(self, chunk: bytes) -> int:
-        """Take in some of the body; return how much waits to be read."""
-        self._chunks.append(chunk)
-        self._size += len(chunk)
-        self.wake()
-        return self._size
+    def arrived(self, size: int) -> bool:
+        """Some of the body is there; return whether too much waits to be read."""
+        self._size += size
+        if self._waiter is not None:
+            self.wake()
+        return self._size >= HIGH_WATER
 
     def end(self, error: httpx.TransportError | None = None) -> None:
         """Nothing comes any more: it is complete, or there is an error."""
@@ -127,15 +140,6 @@ class Answer:
             self._waiter = None
             if not waiter.done():
                 waiter.set_result(None)
-
-    async def _wait(self) -> None:
-        assert self._connection is not None
-        self._waiter = self._connection.loop.create_future()
-        try:
-            await self._waiter
-        except BaseException:
-            self.close()
-            raise
 
 
 class Connection(asyncio.Protocol):
@@ -158,6 +162,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._answer: Answer | None = None
+        self._chunks: list[bytes] = []  # the answer's
         self._has_no_body = False  # of the answer that is awaited
         self._is_reading = True
         self._is_writing_paused = False
@@ -190,6 +195,7 @@ class Connection(asyncio.Protocol):
             has_no_body: Its answer has none whatever it says: to a HEAD or a CONNECT.
         """
         self._answer = answer = Answer(self)
+        self._chunks = answer.chunks
         self._has_no_body = has_no_body
         self._is_whole = body is not None
         self._head_size = 0
@@ -260,13 +266,18 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         self._end(error)
 
+    def _pause(self, answer: Answer) -> None:
+        if answer is self._answer and self._is_reading:
+            self._is_reading = False
+            self.transport.pause_reading()
+
     def resume(self) -> None:
         if not self._is_reading:
             self._is_reading = True
             self.transport.resume_reading()
 
     def _end(self, error: httpx.TransportError | None) -> None:
-        answer, self._answer = self._answer, None
+        answer, self._answer, self._chunks = self._answer, None, []
         if answer is not None:
             answer.end(error)
         self._go_on_writing()
@@ -300,6 +311,8 @@ class Connection(asyncio.Protocol):
         else:
             if self._head_size > MAX_HEAD and _is_too_large(answer):
                 self.abort(_not_http())
+            elif answer.chunks and answer.arrived(len(data)):
+                self._pause(answer)
 
     def eof_received(self) -> None:
         self._lose(None)
@@ -362,10 +375,7 @@ class Connection(asyncio.Protocol):
         self._go_on_writing()
 
     def on_body(self, chunk: bytes) -> None:
-        answer = self._answer
-        if answer is not None and answer.add(chunk) >= HIGH_WATER and self._is_reading:
-            self._is_reading = False
-            self.transport.pause_reading()
+        self._chunks.append(chunk)
 
     def on_message_complete(self) -> None:
         answer, parser = self._answer, self._parser
@@ -373,7 +383,7 @@ class Connection(asyncio.Protocol):
             self._complete(answer, keep=parser.should_keep_alive())
 
     def _complete(self, answer: Answer, *, keep: bool) -> None:
-        self._answer = None
+        self._answer, self._chunks = None, []
         answer.end()
         self._go_on_writing()
         self.resume()

@@ -25,6 +25,9 @@ MAX_HELD_BYTES: Final = 1024 * 1024
 # keeps the connection for the next request.
 DRAIN_SECONDS: Final = 0.25
 
+# What reading a body may end with before its end.
+BREAKS: Final = (httpx.HTTPError, httpx.StreamError, OSError)
+
 DONE: Final = b"data: [DONE]\n\n"
 
 # What may matter, and what a word must go on with to do so: many events say `"finish_reason":null`.
@@ -55,7 +58,7 @@ def first_marker(data: bytes) -> int:
 def plain_length(chunk: bytes) -> int:
     """Return how much of a chunk, from its start, is whole events that only carry content.
 
-    Each of these is one line, `data: {...}`, LF, LF; anything else is looked at event by event.
+    Each of these is `data: {...}`, LF, LF; anything else is looked at event by event.
     """
     marker = first_marker(chunk)
     end = chunk.rfind(b"\n\n", 0, marker if marker >= 0 else len(chunk)) + 2
@@ -66,10 +69,13 @@ def plain_length(chunk: bytes) -> int:
         and head.startswith(b"data: {")
         and head.endswith(b"}\n\n")
         and head.count(b"}\n\ndata: {") == events - 1
-        and head.count(b"\n") == 2 * events
         and b"\r" not in head
     )
     return len(head) if is_plain else 0
+
+
+def _lost(error: Exception) -> str:
+    return f"connection lost ({type(error).__name__})"
 
 
 class Relay:
@@ -111,7 +117,9 @@ class Relay:
         self._every_choice = every_choice
         self._splitter = EventSplitter()
         self._held: list[bytes] = []
-        self._rest: Sequence[bytes] = ()  # events that came together with the first meaningful one
+        # What came together with the first meaningful event: as bytes, or cut into events already.
+        self._rest = b""
+        self._late: Sequence[bytes] = ()
         self._open_choices: set[int] = set()
         self._eof = False
         self.kept: list[bytes] | None = [] if keep else None
@@ -127,14 +135,15 @@ class Relay:
     async def look_ahead(self) -> None:
         """Read until the stream is an answer, has failed, or has ended; nothing is sent yet."""
         size = 0
-        while not (self._is_decided() or self._eof):
-            events = await self._read()
+        while not (self._is_decided() or (self._eof and not self._rest)):
+            chunk = self._rest or await self._read_chunk()
+            events, self._rest = self._first_of(chunk)
             for number, event in enumerate(events, 1):
                 size += len(event)
                 if event_data(event) is not None and self._take(event):
                     self._held.append(event)
                 if self._is_decided():
-                    self._rest = events[number:]
+                    self._late = events[number:]
                     break
             if size > MAX_HELD_BYTES or len(self._held) > MAX_HELD_EVENTS:
                 self.is_answer = True
@@ -142,18 +151,24 @@ class Relay:
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield whole events in the bytes that came, until the stream has ended or broken."""
         held, self._held = self._out(self._held), []
-        if piece := held + self._take_rest():
+        late, self._late = self._sifted(self._late), ()
+        rest, self._rest = self._rest, b""
+        if piece := held + late + (self._relayed(rest) if rest else b""):
             yield piece
         try:
             async with Deadline(self._clock, self._idle_timeout) as idle:
                 while not self._has_ended():
-                    piece = self._relayed(await self._read_chunk())
+                    chunk = await self._read_body()
+                    self._eof = not chunk
+                    piece = self._relayed(chunk)
                     idle.hold()  # the reader's pace is no silence of the provider's
                     if piece:
                         yield piece
                     idle.extend()
         except TimeoutError:
             self.broken = "stalled"
+        except BREAKS as error:
+            self.broken = _lost(error)
         if self._is_finished:
             self.broken = ""  # the answer is whole, whatever became of the connection after it
         elif not self.broken:
@@ -191,26 +206,23 @@ class Relay:
     def _is_finished(self) -> bool:
         return self.finished and not (self._every_choice and self._open_choices)
 
-    async def _read(self) -> Sequence[bytes]:
-        """Return the next whole events; at the end of the body, what is left of it."""
-        return self._split(await self._read_chunk())
+    def _first_of(self, chunk: bytes) -> tuple[Sequence[bytes], bytes]:
+        """Return the first event of a chunk and the rest, or all events where that is not as easy."""
+        if not (self._splitter.holds or chunk.startswith(b"\n") or b"\r" in chunk):
+            end = chunk.find(b"\n\n") + 2
+            if end >= 2:
+                return [chunk[:end]], chunk[end:]
+        return self._split(chunk), b""
 
     async def _read_chunk(self) -> bytes:
         """Return the next bytes; none at the end of the body, or where it broke."""
         try:
             chunk = await self._read_body()
-        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            self.broken = f"connection lost ({type(error).__name__})"
+        except BREAKS as error:
+            self.broken = _lost(error)
             return b""
         self._eof = not chunk
         return chunk
-
-    def _take_rest(self) -> bytes:
-        """Return what goes out of the events that came together with the first meaningful one."""
-        rest, self._rest = self._rest, ()
-        if self._splitter.holds or self._eof:  # what came after them must not be put before them
-            return self._sifted(rest)
-        return self._relayed(b"".join(rest))
 
     def _sifted(self, events: Sequence[bytes]) -> bytes:
         return self._out([event for event in events if self._passes(event)])
@@ -237,7 +249,7 @@ class Relay:
             try:
                 return self._splitter.feed(chunk)
             except EventTooLarge as error:
-                self.broken = f"connection lost ({type(error).__name__})"
+                self.broken = _lost(error)
         if not self._eof:
             return ()
         rest = self._splitter.rest()
