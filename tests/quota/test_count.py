@@ -124,13 +124,16 @@ def test_refused_calls_count_until_one_success_shows_otherwise() -> None:
 
 
 def test_a_success_while_an_answer_was_slow_shows_that_calls_count_as_they_come() -> None:
-    """A call that took 30 s for its answer left the window one minute after its sending."""
-    calls = Calls("1 requests/minute")
-    first = calls.start(0.0)
-    calls.traffic.end(first, 1)
-    calls.count.add(REQUESTS, first, 1, 0.0, 30.0, served=True)
-    calls.serve(61.0)
-    assert calls.count.usage.is_prompt
+    """A call that took 30 s left a sliding window one minute after it was sent; a fixed one may too."""
+    for is_surely_sliding in (True, False):
+        calls = Calls("1 requests/minute")
+        if is_surely_sliding:
+            calls.count.laws = (Sliding(calls.count.usage, 1, 1),)
+        first = calls.start(0.0)
+        calls.traffic.end(first, 1)
+        calls.count.add(REQUESTS, first, 1, 0.0, 30.0, served=True)
+        calls.serve(61.0)
+        assert calls.count.usage.is_prompt is is_surely_sliding
 
 
 def test_a_named_limit_is_believed_before_a_configured_one() -> None:

@@ -136,7 +136,10 @@ class Desk:
         return now
 
     def _version(self) -> int:
-        return sum([pool.version for pool in self.pools])
+        version = 0
+        for pool in self.pools:
+            version += pool.version
+        return version
 
     def _change(self) -> None:
         """Something is otherwise from now on, also for all who share a pool."""

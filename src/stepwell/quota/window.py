@@ -70,16 +70,19 @@ class SlidingWindow:
         """Count `amount`, ageing from `now`."""
         if amount <= 0:
             return
-        if self._leaves and now + self.seconds < self._leaves[-1]:
-            self._insert(amount, now + self.seconds)
-            return
-        self._forget(now - self._keep)
+        leaves, gone = self._leaves, now + self.seconds
+        if leaves:
+            if gone < leaves[-1]:
+                self._insert(amount, gone)
+                return
+            if leaves[self._head] <= now - self._keep:
+                self._forget(now - self._keep)
         part = int(now * _PARTS / self.seconds)
-        if not self._is_crowded or part != self._part:
-            self._leaves.append(now + self.seconds)
+        if part != self._part or len(leaves) - self._head < _EXACT:
+            leaves.append(gone)
             self._before.append(self._total)
         elif not self._early:
-            self._leaves[-1] = now + self.seconds
+            leaves[-1] = gone
         self._part = part
         self._total += amount
 
