@@ -141,11 +141,11 @@ class Scene:
         need = self.usage.need(outcome.need)
         if outcome.served:
             times = outcome.sent, outcome.answered
-            self.count.add(self.metric, number, need, *times, served=True)
+            self.count.add(number, need, *times, served=True)
             return
         self.traffic.end(number, need)
         if self.doubts:
-            self.count.doubt(self.metric, need, outcome.answered)
+            self.count.doubt(need, outcome.answered)
 
     def _timeline(self, script: list[Call]) -> list[tuple[float, int, int, tuple[float, float]]]:
         """Return what happens, in its order: 0 for a sending, 1 for its decision, 2 for its answer."""

@@ -30,7 +30,7 @@ from typing import Any, Final, Self
 from stepwell.quota.gate import known
 from stepwell.quota.law import Bucket, Fixed, Gauge, Kind, Law, Outcome, Sliding, laws_of
 from stepwell.quota.ledger import Block, LimitStatus
-from stepwell.quota.limit import Limit, Metric
+from stepwell.quota.limit import Limit
 from stepwell.quota.phases import Phases
 from stepwell.quota.reading import Reading
 from stepwell.quota.traffic import Traffic
@@ -48,6 +48,8 @@ _TRUST: Final = 3600.0
 _PROOFS: Final = {"configured": 1, "told": 1, "learned": 2}
 # A refusal after fewer calls may have any reason.
 _FEWEST: Final = 3
+# Readings are compared with the laws as often as windows have parts; more often they tell nothing new.
+_PARTS: Final = 256
 # So many readings are compared to find a window.
 _COMPARED: Final = 6
 # Of such windows a reading shows the length as well.
@@ -70,6 +72,8 @@ class Count:
     __slots__ = (
         "_challengers",
         "_first",
+        "_heard",
+        "_heard_until",
         "_least",
         "_proofs",
         "_proven_at",
@@ -104,6 +108,7 @@ class Count:
         self.is_misread = False
         self.laws: tuple[Law, ...] = ()
         self._least = 0
+        self._heard, self._heard_until = 0, -inf
         self._first: Outcome | None = None  # the first refusal of those that came together last
         self._believe(laws_of(usage, limit.amount, limit.amount) if laws is None else laws)
 
@@ -139,28 +144,23 @@ class Count:
         if self.opens(now, tokens) > now:
             self._challengers.add(call)
 
-    def add(
-        self, metric: Metric, call: int, cost: int, sent: float, answered: float, *, served: bool
-    ) -> None:
+    def add(self, call: int, cost: int, sent: float, answered: float, *, served: bool) -> None:
         """Let what a call came to age.
 
         Args:
-            metric: Of what it came to `cost`.
             call: Its number.
             cost: Units.
             sent: When the call was sent.
             answered: When the provider must have counted it.
             served: It was admitted; else nobody knows.
         """
-        if metric is self.limit.metric:
-            if served and call in self._challengers:
-                self._learn_success(Outcome(sent, answered, cost, served=True))
-            self.usage.add(cost, sent, answered)
+        if served and call in self._challengers:
+            self._learn_success(Outcome(sent, answered, cost, served=True))
+        self.usage.add(cost, sent, answered)
 
-    def doubt(self, metric: Metric, cost: int, answered: float) -> None:
+    def doubt(self, cost: int, answered: float) -> None:
         """Count a call that the provider may not have counted, as it was refused or failed."""
-        if metric is self.limit.metric:
-            self.usage.doubt(cost, answered)
+        self.usage.doubt(cost, answered)
 
     def forget(self, call: int) -> None:
         """A call has ended."""
@@ -267,9 +267,12 @@ class Count:
         """
         assert reading.limit is not None
         assert reading.remaining is not None
+        if served and self.laws and now < self._heard_until and reading.limit == self._heard:
+            return
         self.hear_limit(reading.limit)
         if not served:
             return  # its delay says more
+        self._heard, self._heard_until = reading.limit, now + self.limit.window / _PARTS
         used = max(0, reading.limit - reading.remaining)
         # Who writes units, as those do whose counters refill, writes milliseconds.
         gauge = Gauge(sent, now, used, reading.reset, is_exact=reading.refills)

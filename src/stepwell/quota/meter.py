@@ -92,7 +92,15 @@ class Meter:
     def is_live(self, now: float) -> bool:
         return now < self.expires
 
-    def read(self, reading: Reading, call: int, now: float, *, lag: float = 0.0) -> None:
+    def read(
+        self,
+        reading: Reading,
+        call: int,
+        now: float,
+        *,
+        lag: float = 0.0,
+        refills: bool | None = None,
+    ) -> None:
         """Believe a reading from the answer to `call`, as far as the module's rules go.
 
         Args:
@@ -100,6 +108,7 @@ class Meter:
             call: The number of the call.
             now: When the answer came.
             lag: Seconds that it took: by so much the reset may be nearer.
+            refills: Whether something comes back before the reset; None: as the reading has it.
         """
         assert reading.remaining is not None
         remaining = max(0, reading.remaining)
@@ -112,7 +121,8 @@ class Meter:
         lifetime = _lifetime(reading)
         self._reading, self._remaining, self._debits = reading, remaining, debits
         self._own, self._read_at = call, now
-        self._pace = _pace(reading, remaining, lifetime)
+        evenly = reading.refills if refills is None else refills
+        self._pace = _pace(reading, remaining, lifetime) if evenly else 0.0
         self.expires = max(told, now + lifetime)
         self._lag = min(lag, _MOST_LAG)
 
@@ -213,7 +223,7 @@ class Meter:
 
 
 def _pace(reading: Reading, remaining: int, lifetime: float) -> float:
-    if not reading.refills or reading.limit is None or lifetime <= 0:
+    if reading.limit is None or lifetime <= 0:
         return 0.0
     return max(0, reading.limit - remaining) / lifetime
 

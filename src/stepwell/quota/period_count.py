@@ -78,17 +78,13 @@ class PeriodCount:
         if self.opens(now, tokens) > now:
             self._challengers.add(call)
 
-    def add(
-        self, metric: Metric, call: int, cost: int, sent: float, answered: float, *, served: bool
-    ) -> None:
+    def add(self, call: int, cost: int, sent: float, answered: float, *, served: bool) -> None:
         """See `Count.add`. A call that spans a reset counts after it."""
-        if metric is not self.limit.metric:
-            return
         if served and call in self._challengers:
             self.silence()
         self._count(cost, answered)
 
-    def doubt(self, metric: Metric, cost: int, answered: float) -> None:
+    def doubt(self, cost: int, answered: float) -> None:
         """Who counts by the day does not count what is refused."""
 
     def forget(self, call: int) -> None:

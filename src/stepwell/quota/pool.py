@@ -34,6 +34,9 @@ Tally = Count | PeriodCount
 # Such calls were counted by the provider; others perhaps not.
 _SURE = (Ended.SUCCESS, Ended.NEUTRAL)
 
+# Of such windows the count knows when something comes back, and the reading does not.
+_MEASURED = (Kind.SLIDING, Kind.BUCKET)
+
 # So many readings are needed to look for a window, and so often it is tried: some fit none.
 _GAUGES = 3
 _TRIES = 8
@@ -55,11 +58,13 @@ class Pool:
     """
 
     __slots__ = (
+        "_by_metric",
         "_cooldowns",
         "_counts",
         "_learned",
         "_log",
         "_mark",
+        "_meant",
         "_meters",
         "_refused_until",
         "_remembered",
@@ -82,7 +87,11 @@ class Pool:
         self.wall = wall or Wall()
         self.gates: tuple[Gate, ...] = ()
         self.version = 0
-        self._tallies: tuple[Tally, ...] = ()  # of every limit, also of those not believed in now
+        # Of every limit, also of those not believed in now; by what they count; by readings that mean
+        # them.
+        self._tallies: tuple[Tally, ...] = ()
+        self._by_metric: dict[Metric, tuple[Tally, ...]] = dict.fromkeys(Metric, ())
+        self._meant: dict[tuple[Metric, float | None, int | None], Tally | None] = {}
         self.refused_at = -inf
         self.refused_from = -inf
         self._refused_until = inf
@@ -129,18 +138,23 @@ class Pool:
         self, call: int, readings: Iterable[Reading], started: float, now: float, *, served: bool
     ) -> None:
         """Believe what the answer to `call` says about this scope."""
-        mine = [each for each in readings if each.scope is self.scope]
-        for reading in mine:
-            if reading.remaining is not None:
-                told = self._taught(call, reading, started, now, served=served)
-                if told is None:
-                    self._meters.pop((reading.metric, reading.window), None)
-                else:
-                    meter = self._meter(told, now)
-                    meter.read(told, call, now, lag=now - started)
-                    meter.count = self._counted(told)
-        if mine:
-            self._arrange()
+        for reading in readings:
+            if reading.scope is self.scope and reading.remaining is not None:
+                self._read(call, reading, started, now, served=served)
+
+    def _read(
+        self, call: int, reading: Reading, started: float, now: float, *, served: bool
+    ) -> None:
+        count = self._taught(reading, started, now, served=served)
+        if count is not None and (count.kind in _MEASURED or not served):
+            # The count knows better when something comes back, and of a refusal its delay does.
+            if self._meters.pop((reading.metric, reading.window), None) is not None:
+                self._arrange()
+            return
+        meter = self._meter(reading, now)
+        refills = reading.refills and (count is None or count.kind is not Kind.FIXED)
+        meter.read(reading, call, now, lag=now - started, refills=refills)
+        meter.count = self._counted(reading)
 
     def age(self, call: int, started: float, now: float, *, ended: Ended) -> None:
         """The provider must have counted the request by now, if it counts such a call."""
@@ -159,11 +173,11 @@ class Pool:
         served = ended is Ended.SUCCESS
         if ended in _SURE:
             self._log.add(metric, started, now, cost)
-        for count in self._tallies:
+        for count in self._by_metric[metric]:
             if ended in _SURE:
-                count.add(metric, call, cost, started, now, served=served)
+                count.add(call, cost, started, now, served=served)
             else:
-                count.doubt(metric, cost, now)
+                count.doubt(cost, now)
 
     def _forget(self, call: int) -> None:
         for count in self._tallies:
@@ -356,24 +370,18 @@ class Pool:
         self._arrange()
 
     def _taught(
-        self, call: int, reading: Reading, started: float, now: float, *, served: bool
-    ) -> Reading | None:
-        """Teach a reading to the count of its limit; return it as that count's window moves.
-
-        Of a sliding window and of a bucket the count knows better when something comes back, and of
-        a refusal its delay: None.
-        """
+        self, reading: Reading, started: float, now: float, *, served: bool
+    ) -> Tally | None:
+        """Teach a reading to the count of its limit, and return that; None if there is none."""
         if not reading.limit:
-            return reading
+            return None
         count = self._counted(reading) or self._told(reading, now)
         if count is None:
-            return reading
+            return None
         count.hear(reading, started, now, served=served)
         if count.is_misread and isinstance(count, Count) and not count.is_configured:
-            count = self._measured(reading, count)
-        if count.kind is Kind.FIXED and served:
-            return replace(reading, refills=False)
-        return reading if count.kind is None and served else None
+            return self._measured(reading, count)
+        return count
 
     def _measured(self, reading: Reading, count: Count) -> Count:
         """Return the count of a told limit with the window that its readings fit; itself if none."""
@@ -396,6 +404,12 @@ class Pool:
         A configured limit of the same amount is meant, whatever its window: a dialect may only
         presume that. Else it is the one of the same window.
         """
+        name = reading.metric, reading.window, reading.limit
+        if name not in self._meant:
+            self._meant[name] = self._find_meant(reading)
+        return self._meant[name]
+
+    def _find_meant(self, reading: Reading) -> Tally | None:
         same = [count for count in self._counts.values() if count.limit.metric is reading.metric]
         for count in same:
             if count.is_configured and count.limit.amount == reading.limit:
@@ -411,8 +425,8 @@ class Pool:
         usage = self._log.usage(metric, window, self._traffic(metric), now - window, now)
         limit = Limit(metric, reading.limit, window, self.scope)
         count = Count(limit, usage, source="told")
-        self._add(count)
         self._learned = None  # this is better
+        self._add(count)
         return count
 
     def _traffic(self, metric: Metric) -> Traffic:
@@ -442,11 +456,12 @@ class Pool:
     def _arrange(self) -> None:
         learned = () if self._learned is None else (self._learned,)
         self._tallies = (*self._counts.values(), *learned)
-        self.gates = (
-            *self._cooldowns.values(),
-            *self._meters.values(),
-            *self.counts,
-        )
+        self._by_metric = {
+            metric: tuple(count for count in self._tallies if count.limit.metric is metric)
+            for metric in Metric
+        }
+        self._meant.clear()
+        self.gates = (*self._cooldowns.values(), *self._meters.values(), *self._tallies)
 
 
 def _joined(told: LimitStatus, counted: LimitStatus) -> LimitStatus:
