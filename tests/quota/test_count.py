@@ -128,7 +128,7 @@ def test_a_success_while_an_answer_was_slow_shows_that_calls_count_as_they_come(
     for is_surely_sliding in (True, False):
         calls = Calls("1 requests/minute")
         if is_surely_sliding:
-            calls.count.laws = (Sliding(calls.count.usage, 1, 1),)
+            calls.count._believe([Sliding(calls.count.usage, 1, 1)])
         first = calls.start(0.0)
         calls.traffic.end(first, 1)
         calls.count.add(first, 1, 0.0, 30.0, served=True)

@@ -65,6 +65,7 @@ class Count:
         gauges: The last readings of it.
         is_misread: The last one fits no law: its window may be another one.
         is_configured: The settings name it.
+        kind: How the window moves; None while that is open.
         source: Who says what it is now: `configured`, `told` or `learned`.
         laws: Those that may be true, the likeliest first. Without any nothing is limited.
     """
@@ -81,6 +82,7 @@ class Count:
         "gauges",
         "is_configured",
         "is_misread",
+        "kind",
         "laws",
         "limit",
         "source",
@@ -107,6 +109,7 @@ class Count:
         self.gauges: deque[Gauge] = deque(maxlen=_COMPARED)
         self.is_misread = False
         self.laws: tuple[Law, ...] = ()
+        self.kind: Kind | None = None
         self._least = 0
         self._heard, self._heard_until = 0, -inf
         self._first: Outcome | None = None  # the first refusal of those that came together last
@@ -130,12 +133,6 @@ class Count:
     def is_known(self) -> bool:
         """Whether it limits anything now."""
         return bool(self.laws)
-
-    @property
-    def kind(self) -> Kind | None:
-        """How the window moves; None while that is open."""
-        kinds = {law.kind for law in self.laws}
-        return kinds.pop() if len(kinds) == 1 else None
 
     # --- counting
 
@@ -343,6 +340,8 @@ class Count:
     def _believe(self, laws: Sequence[Law]) -> None:
         self.laws = tuple(laws)
         self._least = min((law.least for law in laws), default=0)
+        kinds = {law.kind for law in laws}
+        self.kind = kinds.pop() if len(kinds) == 1 else None
 
     def _hesitate(self) -> None:
         """Stop to believe that calls are counted as they come."""
