@@ -101,11 +101,11 @@ def test_the_worst_block_decides_for_a_target() -> None:
     assert worst([]) is None
 
 
-def test_what_the_provider_told_of_the_same_end_is_shown() -> None:
-    """Its word and its words, until the later of both ends; a soft or another end changes nothing."""
+def test_what_the_provider_told_is_shown_before_our_own_count() -> None:
+    """Its word, its words and its end; but not before what is out of service longer."""
     told = Block("t", "cooldown", 9.0, told=True, hard=True, words="slow down")
-    count = block("count", 9.4, hard=True)
-    assert worst([told, count]) == replace(told, until=9.4)
-    later = block("count", 10.1, hard=True)
-    assert worst([told, later]) is later
-    assert worst([told, block("count", 9.4)]) is told
+    count = block("count", 30.0, hard=True)
+    assert worst([told, count]) == told
+    assert worst([replace(told, hard=False), count]) == count
+    broken = block("out_of_service", 30.0, hard=True)
+    assert worst([told, broken]) == broken

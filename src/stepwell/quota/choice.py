@@ -27,9 +27,6 @@ from stepwell.quota.ledger import Block, Exhausted, Wait
 _HOPE: Final[Mapping[str, int]] = {"slow_start": 0, "count": 1, "guessed": 2, "reading": 3}
 _HOPELESS: Final = 4
 
-# A count and a told delay of one limit end so close together: delays are told in whole seconds.
-_SAME: Final = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -78,21 +75,19 @@ class Standing:
 def worst(blocks: Iterable[Block]) -> Block | None:
     """Return the block that decides for a target: hard before soft, then the one that ends last.
 
-    An end that only an event can tell counts as soon, because the event may come at any moment. Where
-    the provider told of the same end, its word and its words are what is shown of it.
+    An end that only an event can tell counts as soon, because the event may come at any moment. The
+    provider's word goes before our own count: when that is over, the count is asked again.
     """
     every = list(blocks)
-    last = max(every, key=lambda block: (block.hard, _end(block, unknown=-inf)), default=None)
-    if last is None or last.told or not last.hard or last.until is None:
+    last = max(every, key=_weight, default=None)
+    if last is None or last.reason != "count" or not last.hard:
         return last
-    end = last.until - _SAME
-    told = [
-        block for block in every if block.told and block.hard and _end(block, unknown=-inf) > end
-    ]
-    if not told:
-        return last
-    said = told[0]
-    return replace(last, reason=said.reason, told=True, bench=said.bench, words=said.words)
+    told = [block for block in every if block.told and block.hard]
+    return max(told, key=_weight, default=last)
+
+
+def _weight(block: Block) -> tuple[bool, float]:
+    return block.hard, _end(block, unknown=-inf)
 
 
 def choose(
