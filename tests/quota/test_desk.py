@@ -78,7 +78,7 @@ class Calls:
 
     def end(self, call: int, report: Report, tokens: int, now: float) -> None:
         desk = self.desk
-        desk.learn(call, report, tokens, now, now)
+        desk.learn(report, tokens, now, now)
         desk.age(call, now, now, ended=report.ended)
         desk.spend(call, tokens, now, now, ended=report.ended)
         desk.judge(call, call, report, now, now)

@@ -144,7 +144,7 @@ class MemoryLedger:
         if report.was_sent:
             cost = _cost(held.tokens, report)
             self._observe(held, report.readings, now, ended=report.ended)
-            held.desk.learn(held.call, report, held.tokens, held.started, held.answered)
+            held.desk.learn(report, held.tokens, held.started, held.answered)
             if report.ended is Ended.SUCCESS and report.tokens is not None:
                 held.desk.calibration.learn(held.estimate, cost)
             self._age(held, now, ended=report.ended)
@@ -296,15 +296,16 @@ class MemoryLedger:
     def _observe(
         self,
         held: _Held,
-        readings: Iterable[Reading],
+        readings: Sequence[Reading],
         now: float,
         *,
         ended: Ended = Ended.SUCCESS,
     ) -> None:
         if not held.observed:
             held.answered = now
-        served = ended is Ended.SUCCESS
-        held.desk.read(held.call, readings, held.started, now, served=served)
+        if readings:
+            served = ended is Ended.SUCCESS
+            held.desk.read(held.call, readings, held.started, now, served=served)
 
     def _age(self, held: _Held, now: float, *, ended: Ended = Ended.SUCCESS) -> None:
         if not held.observed:

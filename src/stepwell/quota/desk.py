@@ -205,11 +205,11 @@ class Desk:
         for pool in self.pools:
             pool.read(call, readings, started, now, served=served)
 
-    def learn(self, call: int, report: Report, tokens: int, started: float, now: float) -> None:
+    def learn(self, report: Report, tokens: int, started: float, now: float) -> None:
         """Learn from how a call ended what the limits are; not yet booked, it is in flight."""
-        self._change()
         self._explained = False
         if report.ended is Ended.REFUSED and report.bench is Bench.RATE:
+            self._change()
             outcome = Outcome(started, now, tokens, served=False, delay=report.delay)
             self._explained = self._explain(report.readings, outcome)
             self.own.note(outcome)

@@ -39,19 +39,26 @@ class Traffic:
 
     def end(self, call: int, cost: int) -> int:
         """Book what a call came to, and return by how much that exceeds what it took off with."""
-        taken = self.cancel(call)
-        if self._flying and self._oldest() < call:
-            place = bisect_right(self._passed, call)
-            self._passed.insert(place, call)
+        flying, passed = self._flying, self._passed
+        taken = flying.pop(call)
+        self.amount -= taken
+        oldest = next(iter(flying)) if flying else call + 1
+        if oldest < call:
+            place = bisect_right(passed, call) if passed and call < passed[-1] else len(passed)
+            passed.insert(place, call)
             self._costs.insert(place, cost)
-            del self._passed[:-_PASSED], self._costs[:-_PASSED]
+            if len(passed) > _PASSED:
+                del passed[0], self._costs[0]
+        elif passed:
+            self._forget()
         return cost - taken
 
     def cancel(self, call: int) -> int:
         """Forget a call as if it had never been, and return the amount it had taken."""
         taken = self._flying.pop(call)
         self.amount -= taken
-        self._forget()
+        if self._passed:
+            self._forget()
         return taken
 
     def has_older(self, call: int) -> bool:
@@ -62,14 +69,14 @@ class Traffic:
 
         That is everything else in flight, and all that started after this call and has ended since.
         """
-        since = bisect_right(self._passed, call)
-        return self.amount - self._flying.get(call, 0) + sum(self._costs[since:])
+        own = self.amount - self._flying.get(call, 0)
+        if not self._passed or self._passed[-1] < call:
+            return own
+        return own + sum(self._costs[bisect_right(self._passed, call) :])
 
     def _oldest(self) -> int:
         return next(iter(self._flying))
 
     def _forget(self) -> None:
-        if not self._passed:
-            return
         gone = bisect_right(self._passed, self._oldest()) if self._flying else len(self._passed)
         del self._passed[:gone], self._costs[:gone]
