@@ -194,9 +194,10 @@ class Pool:
 
     def is_known(self, now: float) -> bool:
         """Tell whether limits or living readings say anything of this scope."""
-        return any(count.is_known for count in self._counts.values()) or any(
-            meter.is_live(now) for meter in self._meters.values()
-        )
+        for count in self._counts.values():
+            if count.is_known:
+                return True
+        return any(meter.is_live(now) for meter in self._meters.values())
 
     def statuses(self, now: float) -> Iterator[LimitStatus]:
         """Yield each limit once: while the provider's word of what is left lives, it goes first."""
