@@ -20,5 +20,6 @@ async def test_a_told_refusal_that_our_count_foresaw_is_shown_as_told(
     (blocked,) = answers[3].json()["error"]["stepwell"]["blocked"]
     assert (blocked["reason"], blocked["told"]) == ("cooldown", True)
     assert "Rate limit reached" in blocked["words"]
+    assert (blocked["retry_after"], answers[3].headers["retry-after"]) == (20.0, "20")
     (target,) = (await site.client.get("/v1/quota")).json()["targets"]
     assert (target["cooldown"]["told"], target["ready"]) == (True, False)
