@@ -101,11 +101,13 @@ def test_the_worst_block_decides_for_a_target() -> None:
     assert worst([]) is None
 
 
-def test_what_the_provider_told_is_shown_before_our_own_count() -> None:
-    """Its word, its words and its end; but not before what is out of service longer."""
+def test_what_the_provider_told_is_shown_where_our_own_count_is_unsure() -> None:
+    """Its word, its words and its end; but a day that is surely spent is longer than a told delay."""
     told = Block("t", "cooldown", 9.0, told=True, hard=True, words="slow down")
-    count = block("count", 30.0, hard=True)
+    count = replace(block("count", 30.0, hard=True), may_end=9.4)
     assert worst([told, count]) == told
     assert worst([replace(told, hard=False), count]) == count
-    broken = block("out_of_service", 30.0, hard=True)
-    assert worst([told, broken]) == broken
+    later = replace(count, may_end=20.0)
+    assert worst([told, later]) == later
+    sure = block("count", 30.0, hard=True)
+    assert worst([told, sure]) == sure

@@ -27,6 +27,9 @@ from stepwell.quota.ledger import Block, Exhausted, Wait
 _HOPE: Final[Mapping[str, int]] = {"slow_start": 0, "count": 1, "guessed": 2, "reading": 3}
 _HOPELESS: Final = 4
 
+# Delays are told in whole seconds.
+_WHOLE: Final = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -75,14 +78,16 @@ class Standing:
 def worst(blocks: Iterable[Block]) -> Block | None:
     """Return the block that decides for a target: hard before soft, then the one that ends last.
 
-    An end that only an event can tell counts as soon, because the event may come at any moment. The
-    provider's word goes before our own count: when that is over, the count is asked again.
+    An end that only an event can tell counts as soon, because the event may come at any moment. Of our
+    own count we may know no more than between which moments it ends; then the provider's word goes
+    first.
     """
     every = list(blocks)
     last = max(every, key=_weight, default=None)
-    if last is None or last.reason != "count" or not last.hard:
+    if last is None or last.may_end is None:
         return last
-    told = [block for block in every if block.told and block.hard]
+    end = last.may_end - _WHOLE
+    told = [block for block in every if block.told and block.hard and _weight(block)[1] >= end]
     return max(told, key=_weight, default=last)
 
 

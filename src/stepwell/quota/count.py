@@ -187,10 +187,12 @@ class Count:
         return min([law.doubts(tokens, now) for law in self.laws], default=-inf)
 
     def block(self, key: str, now: float, tokens: int, least: int) -> Block:
-        hard = self._proven_until > now and self.may_open(now, least) > now
-        opens = self.opens(now, tokens)
-        is_ending = not hard and opens <= now + _MOMENT
-        return Block(key, "count", known(opens), told=False, hard=hard, is_ending=is_ending)
+        opens, may_open = self.opens(now, tokens), self.may_open(now, least)
+        if self._proven_until > now and may_open > now:
+            may_end = known(may_open)
+            return Block(key, "count", known(opens), told=False, hard=True, may_end=may_end)
+        is_ending = opens <= now + _MOMENT
+        return Block(key, "count", known(opens), told=False, hard=False, is_ending=is_ending)
 
     # --- learning
 

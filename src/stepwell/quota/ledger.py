@@ -66,6 +66,8 @@ class Block:
         hard: See the module's text.
         bench: What the cooldown is about, if it is one.
         words: The provider's own words, shortened; empty if none.
+        may_end: Monotonic time from which it may be over, where `until` is when it surely is; None
+            where these are the same.
         is_ending: It may be over already, but for rounding and delay on the way: worth a moment's
             wait.
     """
@@ -78,6 +80,7 @@ class Block:
     bench: Bench | None = None
     words: str = ""
     is_ending: bool = False
+    may_end: float | None = None
 
 
 @dataclass(slots=True, eq=False)
