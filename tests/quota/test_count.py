@@ -55,18 +55,20 @@ def test_there_is_room_while_the_limit_is_not_reached() -> None:
     assert repr(calls.count) == "<Count 3 requests/60s, 0 in flight>"
 
 
-def test_the_count_is_soft_until_a_refusal_proves_it() -> None:
-    """One that no larger amount explains: refused calls before it may have been counted too."""
+def test_the_count_is_soft_until_refusals_prove_it() -> None:
+    """Three, half a window apart, that no larger amount explains; calls refused before count as well."""
     calls = Calls()
     calls.serve(0.0, 0.0, 0.0, 10.0, 11.0, 12.0)
     assert calls.count.kind is Kind.FIXED
     for moment in (13.0, 14.0, 43.0):
         assert calls.refuse(moment)
         assert not calls.is_hard(moment)
-    calls.serve(71.0, 71.0, 71.0)
-    assert calls.refuse(73.0)
-    assert calls.is_hard(74.0)
-    assert not calls.is_hard(121.0), "the edge may have been"
+    for edge in (70.0, 130.0, 190.0):
+        assert not calls.is_hard(edge + 4.0)
+        calls.serve(edge + 1.0, edge + 1.0, edge + 1.0)
+        assert calls.refuse(edge + 3.0)
+    assert calls.is_hard(194.0)
+    assert not calls.is_hard(241.0), "the edge may have been"
 
 
 def test_a_told_delay_confirms_at_once() -> None:

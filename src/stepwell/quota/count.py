@@ -8,7 +8,7 @@ provider's window moves. How that is, is not known at first: every law that may 
 - There is *room* if every law has it.
 - There is *none* if no law has it. What goes on in between is soft: it orders the choice and never
   refuses.
-- A refusal that was foreseen, and that no larger amount explains, proves the amount right: "none" is
+- Refusals that were foreseen, and that no larger amount explains, prove the amount right: "none" is
   *hard* then for an hour, or a window if that is longer.
 
 An outcome that no law explains shows that the limit is another one, or that the provider has
@@ -42,10 +42,12 @@ _MOMENT: Final = 1.0
 # after the first one.
 _WRONG_BY: Final = 5
 # So long is believed what was proven: a limit that was raised is found out late then, but what is asked
-# for in vain costs more. A limit of our own making wants two proofs, half a window apart, as many
-# others would explain the same answers.
+# for in vain costs more. One strong proof is enough, or three weak ones, half a window apart; a limit of
+# our own making wants one more, as many others would explain the same answers.
 _TRUST: Final = 3600.0
-_PROOFS: Final = {"configured": 1, "told": 1, "learned": 2}
+_STRONG: Final = 3
+_WEAK: Final = 1
+_PROOFS: Final = {"configured": 3, "told": 3, "learned": 4}
 # A refusal after fewer calls may have any reason.
 _FEWEST: Final = 3
 # Readings are compared with the laws as often as windows have parts; more often they tell nothing new.
@@ -76,6 +78,7 @@ class Count:
         "_heard",
         "_heard_until",
         "_least",
+        "_peak",
         "_proofs",
         "_proven_at",
         "_proven_until",
@@ -102,6 +105,7 @@ class Count:
         self.is_configured = source == "configured"
         self.source = source
         self._challengers: set[int] = set()
+        self._peak = 0  # so many were surely in the window when a call was served
         self._proofs = 0
         self._proven_at = (
             self._proven_until
@@ -237,16 +241,24 @@ class Count:
     def _confirm(self, outcome: Outcome, ceiling: float) -> None:
         """The provider has shown that the count is right, once more or for the first time."""
         now, window = outcome.answered, self.limit.window
-        if now >= self._proven_at + window / 2 and self._proves(outcome, ceiling):
-            self._proofs, self._proven_at = self._proofs + 1, now
+        if now >= self._proven_at + window / 2 and (weight := self._proof(outcome, ceiling)):
+            self._proofs, self._proven_at = self._proofs + weight, now
         if self._proofs >= _PROOFS[self.source]:
             self._proven_until = now + max(window, _TRUST)
 
-    def _proves(self, outcome: Outcome, ceiling: float) -> bool:
-        """Tell whether a refusal fits no other amount, or came with a delay that fits exactly."""
+    def _proof(self, outcome: Outcome, ceiling: float) -> int:
+        """Return the weight with which a refusal proves the amount.
+
+        1. No larger one is possible, by whatever law; or a delay came with it that fits.
+        2. None is by a law that is believed, nor by a sliding window: more than now were in it already
+           when a call was served.
+        """
         if ceiling <= self._least or (outcome.told is not None and self.kind is not None):
-            return True
-        return not after(map(_larger, self.laws), outcome)
+            return _STRONG
+        usage, need = self.usage, self.usage.need(outcome.need)
+        used = usage.served(outcome.sent - usage.window, outcome.answered)
+        slides = used + usage.rivals(need) + need > self._peak
+        return 0 if slides or after(map(_larger, self.laws), outcome) else _WEAK
 
     def hear_limit(self, amount: int) -> None:
         """The provider names the limit: it knows best."""
@@ -282,7 +294,7 @@ class Count:
         if fitting:
             self._believe(fitting)
         if fitting and self.kind in _MEASURED:
-            self._proofs = max(self._proofs, 1)
+            self._proofs = max(self._proofs, _STRONG)
             self._proven_until = max(self._proven_until, now + self.limit.window)
 
     def is_near(self, outcome: Outcome) -> bool:
@@ -351,6 +363,8 @@ class Count:
 
     def _learn_success(self, outcome: Outcome) -> None:
         self._forgive(outcome)
+        before = self.usage.surely(outcome.answered - self.usage.window, outcome.before)
+        self._peak = max(self._peak, before + self.usage.need(outcome.need))
         explained = after(self.laws, outcome)
         if len(explained) < len(self.laws):
             self._distrust()

@@ -25,6 +25,9 @@ _FRACTION: Final = 0.05
 _ROUNDED: Final = 0.02
 _WHOLE: Final = 1.0
 _MOMENT: Final = 1e-6
+# An edge that let a call in came after the calls that were in its way. Those are often sent just when
+# an edge was expected: by so little it may not have come later.
+_LATER: Final = 5e-6
 
 
 class Kind(StrEnum):
@@ -270,7 +273,11 @@ class Fixed(Law):
         entry = self.usage.surely_crosses(self.most - need, outcome.before)
         if entry == inf:
             return None
-        law = self if entry == -inf else self._edged(self.phases.within(entry, outcome.answered))
+        law = (
+            self
+            if entry == -inf
+            else self._edged(self.phases.within(entry + _LATER, outcome.answered))
+        )
         if law is None:
             return None
         edge = law.phases.last_until(outcome.answered)

@@ -47,9 +47,4 @@ class SlowStart:
         return Block(key, "slow_start", None, told=False, hard=False)
 
     def _is_known(self, now: float) -> bool:
-        for (
-            pool
-        ) in self._pools:  # asked of every success: a generator would cost more than the rest
-            if pool.is_known(now):
-                return True
-        return False
+        return any(pool.is_known(now) for pool in self._pools)
