@@ -305,6 +305,7 @@ class Count:
     def silence(self) -> None:
         """Limit nothing any more."""
         self._distrust()
+        self._peak = 0
         self._believe(())
 
     # --- for others
