@@ -10,10 +10,12 @@ from stepwell.api.body import ClientDisconnected, read_json_body
 PIECES = (b'{"messages": ', b"", b'["a", "b"]', b"}")
 
 
+def _message(body: bytes, *, more: bool) -> Message:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
 def _whole() -> list[Message]:
-    return [{"type": "http.request", "body": piece, "more_body": True} for piece in PIECES] + [
-        {"type": "http.request", "body": b"", "more_body": False}
-    ]
+    return [*(_message(piece, more=True) for piece in PIECES), _message(b"", more=False)]
 
 
 async def _read(messages: list[Message], headers: Mapping[bytes, bytes]) -> bytes:
