@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from stepwell.testing import FakeClock
-from stepwell.upstream.relay import MAX_HELD_BYTES, MAX_HELD_EVENTS, Relay
+from stepwell.upstream.relay import MAX_HELD_BYTES, MAX_HELD_EVENTS, Relay, is_plain_event
 
 Chunk = bytes | Exception | float
 Make = Callable[..., Relay]
@@ -327,3 +327,34 @@ async def test_draining_waits_for_the_end_but_not_long(clock: FakeClock, relay: 
     assert clock.monotonic() - began == pytest.approx(0.2)
     await clock.run(late.drain())
     assert clock.monotonic() - began == pytest.approx(0.45)
+
+
+# --- one event a chunk
+
+
+@pytest.mark.parametrize(
+    ("event", "is_plain"),
+    [
+        (HELLO, True),
+        (delta(content='it said "error" and "usage": 3'), True),
+        (delta(content="[DONE]"), True),
+        (b'data: {"usage": null, "error_code": 1}\n\n', True),
+        (STOP, False),
+        (USAGE, False),
+        (DONE, False),
+        (b'data: {"error": null}\n\n', False),
+        (b'data: {"base_resp" : {}}\n\n', False),
+        (HELLO + HELLO, False),
+        (HELLO[:-1], False),
+        (HELLO[5:], False),
+        (HELLO.replace(b"\n", b"\r\n"), False),
+        (b'data: {"a":\ndata: 1}\n\n', False),
+        (b'data: {"a":\rdata: 1}\n\n', False),
+        (b": comment\n\n", False),
+        (b"\n", False),
+        (b"", False),
+    ],
+)
+def test_only_a_whole_event_of_content_goes_out_unseen(event: bytes, is_plain: bool) -> None:
+    """Whatever may say more than a text is looked at; the names inside a text say nothing."""
+    assert is_plain_event(event) == is_plain

@@ -34,8 +34,9 @@ async def read_json_body(
         ClientDisconnected: The client left before its end.
     """
     _check_type(headers)
-    _check_size(_declared_length(headers), max_body)
-    body = await _read(receive, max_body)
+    declared = _declared_length(headers)
+    _check_size(declared, max_body)
+    body = await _read(receive, declared, max_body)
     _check_encoding(body)
     _check_depth(body, max_depth)
     return body
@@ -81,20 +82,25 @@ def _check_size(size: int, most: int) -> None:
         )
 
 
-async def _read(receive: Receive, most: int) -> bytes:
-    body = BytesIO()
+async def _read(receive: Receive, declared: int, most: int) -> bytes:
+    body: BytesIO | None = None
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnected
         chunk: bytes = message.get("body", b"")
         is_last = not message.get("more_body", False)
-        if is_last and not body.tell():
-            _check_size(len(chunk), most)
-            return chunk
-        body.write(chunk)  # grows in place: chunks that are joined would be there twice
+        if body is None:
+            if is_last:
+                _check_size(len(chunk), most)
+                return chunk
+            # All its memory at once, which costs nothing before it is written to: growing takes
+            # copies, and chunks that are joined would be there twice.
+            body = BytesIO(bytes(declared))
+        body.write(chunk)
         _check_size(body.tell(), most)
         if is_last:
+            body.truncate()  # what was declared and has not come
             return body.getvalue()  # its own memory, not a copy
 
 

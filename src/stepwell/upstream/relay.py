@@ -44,6 +44,23 @@ _MARKERS: Final = tuple(
     )
 )
 
+# The same in one pattern, which is faster in a single event. `[DONE]` is not among them: it is no data
+# that begins with a brace.
+_MARKS: Final = re.compile(
+    rb'"(?:finish_reason"\s*:\s*"|error"|usage"\s*:\s*[^n\s]|base_resp"\s*:\s*[^n\s])'
+).search
+
+
+def is_plain_event(chunk: bytes) -> bool:
+    """Tell whether a chunk is one whole event that only carries content, as most chunks are."""
+    return (
+        chunk.find(b"\n") == len(chunk) - 2
+        and chunk.endswith(b"}\n\n")
+        and chunk.startswith(b"data: {")
+        and b"\r" not in chunk
+        and not _MARKS(chunk)
+    )
+
 
 def first_marker(data: bytes) -> int:
     """Return where the first mark stands of anything that matters, or -1."""
@@ -155,12 +172,18 @@ class Relay:
         rest, self._rest = self._rest, b""
         if piece := held + late + (self._relayed(rest) if rest else b""):
             yield piece
+        is_even = self._is_even()
         try:
             async with Deadline(self._clock, self._idle_timeout) as idle:
-                while not self._has_ended():
+                while not (self.broken or self.is_done or self._eof):
                     chunk = await self._read_body()
-                    self._eof = not chunk
-                    piece = self._relayed(chunk)
+                    if is_even and is_plain_event(chunk):
+                        piece = chunk
+                        self._count(chunk, 1)
+                    else:
+                        self._eof = not chunk
+                        piece = self._relayed(chunk)
+                        is_even = self._is_even()
                     idle.hold()  # the reader's pace is no silence of the provider's
                     if piece:
                         yield piece
@@ -198,6 +221,10 @@ class Relay:
     def _has_ended(self) -> bool:
         return bool(self.broken) or self.is_done or self._eof
 
+    def _is_even(self) -> bool:
+        """Whether the next chunk begins with an event, and one that may go out undecoded."""
+        return not (self._every_choice or self._splitter.holds)
+
     def _is_decided(self) -> bool:
         """Whether it is known that there is an answer, or that there will be none."""
         return self.is_answer or bool(self.broken) or self.is_done
@@ -230,7 +257,7 @@ class Relay:
     def _relayed(self, chunk: bytes) -> bytes:
         """Return what goes out of the next bytes: as they are, as far as they only carry content."""
         plain = 0
-        if not (self._every_choice or self._splitter.holds or self._has_ended()):
+        if self._is_even() and not self._has_ended():
             plain = plain_length(chunk)
         if plain == len(chunk) > 0:
             return self._pass_on(chunk)
@@ -238,10 +265,13 @@ class Relay:
         return head + self._sifted(self._split(chunk[plain:]))
 
     def _pass_on(self, plain: bytes) -> bytes:
-        self.events += plain.count(b"\n\n")
-        if self.kept is not None:
-            self.kept.append(plain)
+        self._count(plain, plain.count(b"\n\n"))
         return plain
+
+    def _count(self, piece: bytes, events: int) -> None:
+        self.events += events
+        if self.kept is not None:
+            self.kept.append(piece)
 
     def _split(self, chunk: bytes) -> Sequence[bytes]:
         """Return the events that are whole now; at the end of the body, also what is left of it."""
