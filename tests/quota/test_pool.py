@@ -50,3 +50,13 @@ def test_a_reading_of_the_other_scope_is_not_for_this_pool() -> None:
         1, [Reading(Metric.REQUESTS, remaining=0, scope=Scope.ACCOUNT)], 0.0, now=0.0, served=True
     )
     assert not pool.is_known(0.0)
+
+
+def test_a_reading_without_a_limit_leaves_no_more_than_the_limit_that_is_known() -> None:
+    """A limit that is configured too low may meet a reading of more; the row stays sound."""
+    pool = Pool(Scope.MODEL)
+    pool.adopt([Limit.parse("3 requests/6s")])
+    pool.take(1, 1)
+    pool.read(1, [Reading(Metric.REQUESTS, window=6.0, remaining=4)], 0.0, now=0.0, served=True)
+    (status,) = pool.statuses(0.0)
+    assert (status.limit, status.remaining, status.used) == (3, 3, 0)

@@ -466,7 +466,16 @@ class Pool:
 
 
 def _joined(told: LimitStatus, counted: LimitStatus) -> LimitStatus:
-    """Return what was told of a limit that we count as well, with what only the count knows."""
-    limit = counted.limit if told.limit is None else told.limit
-    used = None if limit is None or told.remaining is None else max(0, limit - told.remaining)
-    return replace(told, window=counted.window, limit=limit, used=used, calendar=counted.calendar)
+    """Return what was told of a limit that we count as well, with what only the count knows.
+
+    A reading that names no limit may tell of more than the limit that we know.
+    """
+    limit, left = told.limit, told.remaining
+    if limit is None:
+        limit = counted.limit
+        left = left if left is None or limit is None else min(left, limit)
+    used = None if limit is None or left is None else max(0, limit - left)
+    calendar = counted.calendar
+    return replace(
+        told, window=counted.window, limit=limit, used=used, remaining=left, calendar=calendar
+    )
