@@ -1,7 +1,6 @@
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any
 
 import pytest
 
@@ -45,8 +44,8 @@ class Forgetful(MemoryLedger):
 class Deaf(MemoryLedger):
     """Believes no reading."""
 
-    def _observe(self, held: Any, readings: Iterable[Reading], now: float, **more: Any) -> None:
-        super()._observe(held, (), now, **more)
+    def observe(self, reservation: Reservation, readings: Sequence[Reading]) -> None:
+        super().observe(reservation, ())
 
 
 class Eager(MemoryLedger):

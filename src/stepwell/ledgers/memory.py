@@ -84,12 +84,20 @@ class MemoryLedger:
         waits_until: float = -inf,
     ) -> Reservation | Wait | Exhausted:
         """See `Ledger.reserve`; waits for nothing but, once, the records of an earlier process."""
-        await self._recall()
+        if self._memory is not None:
+            await self._recall()
         now = self._now()
         for target in targets:
             desk = self._desk(target)
+            if desk.tab.is_open:
+                need = desk.calibration.likely(tokens)
+                if desk.tab.admits(now, need):
+                    return self._admit(desk, target, tokens, need, now)
+            desk.post()
             if desk.is_open(now, tokens):
-                return self._take(desk, target, tokens, now)
+                held = self._take(desk, target, tokens, now)
+                desk.open_tab(now, held.tokens)
+                return held
         standings = []
         for target in targets:
             desk = self._desk(target)
@@ -126,33 +134,31 @@ class MemoryLedger:
 
     def observe(self, reservation: Reservation, readings: Sequence[Reading]) -> None:
         held = _running(reservation)
-        if held is not None:
-            news = bool(readings) or not held.observed  # from now on its end can be told
+        if held is None:
+            return
+        tab = held.desk.tab
+        if tab.is_open and not held.observed:
+            held.observed, held.answered = True, self._clock.monotonic()
+            tab.answer(held.call, readings, held.started, held.answered)
+        else:
+            held.desk.post()
             now = self._now()
-            self._observe(held, readings, now)
-            self._age(held, now)
+            self._hear(held, readings, now, Ended.SUCCESS)
+            self._age(held, now, Ended.SUCCESS)
             self._note(held.desk)
-            if news:
-                self._notify()
+        self._notify()  # from now on its end can be told
 
     def settle(self, reservation: Reservation, report: Report) -> None:
         held = _running(reservation)
         if held is None:
             return
         held.ended = True
-        now = self._now()
-        if report.was_sent:
-            cost = _cost(held.tokens, report)
-            self._observe(held, report.readings, now, ended=report.ended)
-            held.desk.learn(report, held.tokens, held.started, held.answered)
-            if report.ended is Ended.SUCCESS and report.tokens is not None:
-                held.desk.calibration.learn(held.estimate, cost)
-            self._age(held, now, ended=report.ended)
-            held.desk.spend(held.call, cost, held.started, now, ended=report.ended)
+        if held.desk.tab.is_open and held.observed and _is_plain(report):
+            self._end(held, report)
         else:
-            held.desk.give_back(held.call, request=not held.observed)
-        held.desk.judge(held.call, self._calls, report, held.started, now)
-        self._note(held.desk, urgent=_is_sure(report))
+            held.desk.post()
+            self._settle(held, report, self._now())
+            self._note(held.desk, urgent=_is_sure(report))
         self._notify()
 
     def release(self, reservation: Reservation) -> None:
@@ -160,6 +166,7 @@ class MemoryLedger:
         if held is None:
             return
         held.ended = True
+        held.desk.post()
         held.desk.give_back(held.call, request=not held.observed)
         self._note(held.desk)
         self._notify()
@@ -169,6 +176,7 @@ class MemoryLedger:
     ) -> None:
         now = self._now()
         desk = self._desk(target)
+        desk.post()
         desk.tell(self._calls, seconds, scope, words, now)
         self._note(desk, urgent=True)
         self._notify()
@@ -178,6 +186,8 @@ class MemoryLedger:
         await self._recall()
         now = self._now()
         desks = self._desks | {target.key: self._glimpse(target) for target in targets}
+        for desk in desks.values():
+            desk.post()
         return tuple(desk.status(now) for desk in desks.values())
 
     def subscribe(self, callback: Callable[[], object]) -> Callable[[], None]:
@@ -203,8 +213,10 @@ class MemoryLedger:
         keys = list(self._desks) if targets is None else targets
         desks = [self._desks[key] for key in keys if key in self._desks]
         for desk in desks:
+            desk.post()
             yield Record(desk.account, desk.key, desk.export(self._now()))
         for name in {name: None for desk in desks for name in _names(desk.account, desk.key)}:
+            self._shared[name].post()
             yield Record(*name, self._shared[name].export(self._now()))
 
     def restore(self, records: Iterable[Record], targets: Iterable[Reservable] = ()) -> None:
@@ -219,6 +231,7 @@ class MemoryLedger:
         for name, pool in self._shared.items():
             self._restore(pool, *name)
         for desk in self._desks.values():
+            desk.post()
             self._restore(desk, desk.account, desk.key)
         for target in targets:
             self._desk(target)
@@ -251,13 +264,24 @@ class MemoryLedger:
         if desk is None:
             desk = self._desks[target.key] = self._make_desk(target)
         if desk.target is not target:
+            desk.post()
             desk.adopt(target)
         return desk
+
+    def _admit(self, desk: Desk, target: Reservable, tokens: int, need: int, now: float) -> _Held:
+        """Take what the desk's tab admits."""
+        self._calls += 1
+        desk.tab.take(self._calls, need, now)
+        return _Held(
+            target=target, tokens=need, started=now, call=self._calls, desk=desk, estimate=tokens
+        )
 
     def _glimpse(self, target: Reservable) -> Desk:
         """Return a target's desk; for one never asked for a desk that is not kept."""
         desk = self._desks.get(target.key)
-        if desk is None:
+        if desk is not None:
+            desk.post()
+        else:
             shared = [
                 self._shared.get(name) or Pool(scope, self._wall)
                 for name, scope in _names(target.account, target.key).items()
@@ -278,7 +302,7 @@ class MemoryLedger:
 
     def _take(
         self, desk: Desk, target: Reservable, tokens: int, now: float, *, probe: bool = False
-    ) -> Reservation:
+    ) -> _Held:
         self._calls += 1
         need = desk.calibration.likely(tokens)
         probe = desk.take(self._calls, need, now, probe=probe)
@@ -293,21 +317,37 @@ class MemoryLedger:
             estimate=tokens,
         )
 
-    def _observe(
-        self,
-        held: _Held,
-        readings: Sequence[Reading],
-        now: float,
-        *,
-        ended: Ended = Ended.SUCCESS,
-    ) -> None:
+    def _end(self, held: _Held, report: Report) -> None:
+        """An answer has ended while its target's tab was open."""
+        cost = _cost(held.tokens, report)
+        if report.tokens is not None:
+            held.desk.calibration.learn(held.estimate, cost)
+        now = self._clock.monotonic()
+        held.desk.tab.end(held.call, held.tokens, cost, held.started, now)
+
+    def _settle(self, held: _Held, report: Report, now: float) -> None:
+        """It has ended."""
+        desk, ended = held.desk, report.ended
+        if report.was_sent:
+            cost = _cost(held.tokens, report)
+            self._hear(held, report.readings, now, ended)
+            desk.learn(report, held.tokens, held.started, held.answered)
+            if ended is Ended.SUCCESS and report.tokens is not None:
+                desk.calibration.learn(held.estimate, cost)
+            self._age(held, now, ended)
+            desk.spend(held.call, cost, held.started, now, ended=ended)
+        else:
+            desk.give_back(held.call, request=not held.observed)
+        desk.judge(held.call, self._calls, report, held.started, now)
+
+    def _hear(self, held: _Held, readings: Sequence[Reading], now: float, ended: Ended) -> None:
         if not held.observed:
             held.answered = now
         if readings:
             served = ended is Ended.SUCCESS
             held.desk.read(held.call, readings, held.started, now, served=served)
 
-    def _age(self, held: _Held, now: float, *, ended: Ended = Ended.SUCCESS) -> None:
+    def _age(self, held: _Held, now: float, ended: Ended) -> None:
         if not held.observed:
             held.observed = True
             held.desk.age(held.call, held.started, now, ended=ended)
@@ -333,6 +373,11 @@ def _running(reservation: Reservation) -> _Held | None:
 def _is_sure(report: Report) -> bool:
     """Tell whether a call brought a cooldown that is no mere guess about rates and faults."""
     return report.bench is not None and (report.delay is not None or RULES[report.bench].hard)
+
+
+def _is_plain(report: Report) -> bool:
+    """Tell whether a call was served, and nothing is to be learned from its end but its cost."""
+    return report.ended is Ended.SUCCESS and report.was_sent and not report.readings
 
 
 def _cost(estimate: int, report: Report) -> int:

@@ -153,6 +153,9 @@ class Cooldown:
             return until
         return inf if self._level and self._probe is not None else now
 
+    def has_plenty(self, now: float, calls: int, tokens: int) -> bool:
+        return not self._level and self._until <= now
+
     def block(self, key: str, now: float, tokens: int, least: int) -> Block:
         until = self.opens(now, tokens)
         told = self._told == until

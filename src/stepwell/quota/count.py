@@ -33,7 +33,7 @@ from stepwell.quota.ledger import Block, LimitStatus
 from stepwell.quota.limit import Limit
 from stepwell.quota.phases import Phases
 from stepwell.quota.reading import Reading
-from stepwell.quota.traffic import Traffic
+from stepwell.quota.traffic import Served, Traffic
 from stepwell.quota.usage import Usage
 
 # Where a window may have moved already and surely will have so soon, nobody gives up before.
@@ -159,6 +159,15 @@ class Count:
             self._learn_success(Outcome(sent, answered, cost, served=True))
         self.usage.add(cost, sent, answered)
 
+    def serve(self, calls: Iterable[Served]) -> None:
+        """Let what calls came to age that were served, and forget them."""
+        if self._challengers:
+            for call, cost, sent, answered in calls:
+                self.add(call, cost, sent, answered, served=True)
+                self.forget(call)
+        else:
+            self.usage.serve(calls)
+
     def doubt(self, cost: int, answered: float) -> None:
         """Count a call that the provider may not have counted, as it was refused or failed."""
         self.usage.doubt(cost, answered)
@@ -181,6 +190,12 @@ class Count:
         if self.usage.in_use(now) + self.usage.need(tokens) <= self._least:
             return now
         return max([law.opens(tokens, now) for law in self.laws])
+
+    def has_plenty(self, now: float, calls: int, tokens: int) -> bool:
+        if not self.laws:
+            return True
+        need = calls if self.usage.by_request else tokens
+        return self.usage.in_use(now) + need <= self._least
 
     def may_open(self, now: float, tokens: int) -> float:
         """Return since when, or from when, the provider may have room; -inf if nobody can tell."""

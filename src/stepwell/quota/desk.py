@@ -4,7 +4,7 @@ It joins the target's own pool, that of its account's free models if it is one o
 account's; all that is asked or booked concerns each.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -19,6 +19,7 @@ from stepwell.quota.limit import Scope
 from stepwell.quota.pool import Pool, Tally
 from stepwell.quota.reading import Reading
 from stepwell.quota.slow_start import SlowStart
+from stepwell.quota.tab import CALLS, PLENTY, Entry, Event, Tab
 
 # A target whose last answer was a refusal is probed once in so many seconds.
 _PROBE_EVERY = 1.0
@@ -45,6 +46,9 @@ class Slots:
 
     def opens(self, now: float, tokens: int) -> float:
         return now if self.limit is None or self._shared.in_flight < self.limit else inf
+
+    def has_plenty(self, now: float, calls: int, tokens: int) -> bool:
+        return self.limit is None or self._shared.in_flight + calls <= self.limit
 
     def block(self, key: str, now: float, tokens: int, least: int) -> Block:
         return Block(key, "concurrency", None, told=False, hard=True)
@@ -77,6 +81,7 @@ class Desk:
         "own",
         "pools",
         "shared",
+        "tab",
         "target",
     )
 
@@ -87,6 +92,7 @@ class Desk:
         self.calibration = Calibration()
         self.shared = shared
         self.pools = (self.own, shared) if free is None else (self.own, free, shared)
+        self.tab = Tab(self.pools, self._book, self.read)
         self.target: Reservable | None = None
         self._probes: set[int] = set()
         self._slots = Slots(shared)
@@ -191,6 +197,17 @@ class Desk:
         if probe:
             self._probes.add(call)
         return probe
+
+    def open_tab(self, now: float, need: int) -> None:
+        """Let the next calls be booked later, if there is plenty of room for them."""
+        calls, tokens = PLENTY * CALLS, PLENTY * CALLS * need
+        if all(gate.has_plenty(now, calls, tokens) for gate in self._all_gates()):
+            self.tab.open(now, need)
+
+    def post(self) -> None:
+        """Book what was noted in all that this target is counted in."""
+        for pool in self.pools:
+            pool.post()
 
     def read(
         self,
@@ -314,6 +331,17 @@ class Desk:
         self.calibration.restore(state["calibration"])
 
     # --- inner
+
+    def _book(self, entries: Sequence[Entry]) -> None:
+        """Book what was noted of calls that were served."""
+        self._change()
+        for pool in self.pools:
+            pool.book(entries)
+        ended = [call for event, call, *_ in entries if event is Event.ENDED]
+        for call in ended if self._probes else ():
+            self._end_probe(call)
+        if ended:
+            self._recover(max(ended), entries[-1][-1])
 
     def _pool(self, scope: Scope) -> Pool:
         return next((pool for pool in self.pools if pool.scope is scope), self.own)

@@ -18,6 +18,13 @@ class Gate(Protocol):
         """
         ...
 
+    def has_plenty(self, now: float, calls: int, tokens: int) -> bool:
+        """Tell whether so many calls may follow for a while, of so many tokens altogether.
+
+        Only those calls may change that meanwhile, and no success among them.
+        """
+        ...
+
     def block(self, key: str, now: float, tokens: int, least: int) -> Block:
         """Describe a gate that is shut for the target `key`.
 

@@ -146,6 +146,9 @@ class Meter:
         need = 1 if self.by_request else max(1, tokens)
         return now if self._balance(now) >= need else self._refilled(need)
 
+    def has_plenty(self, now: float, calls: int, tokens: int) -> bool:
+        return now >= self.expires or self._balance(now) >= (calls if self.by_request else tokens)
+
     def block(self, key: str, now: float, tokens: int, least: int) -> Block:
         # A limit below the estimate never fits, and for ever is too long to trust an estimate.
         limit = self._reading.limit

@@ -5,7 +5,7 @@ refusal that it foresaw confirms it; then it is hard until the reset. An outcome
 explain shows that the limit is another one, and silences it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import inf
 from typing import Any, Final, Self
 
@@ -16,7 +16,7 @@ from stepwell.quota.ledger import Block, LimitStatus
 from stepwell.quota.limit import Limit, Metric
 from stepwell.quota.period import Period, Wall
 from stepwell.quota.reading import Reading
-from stepwell.quota.traffic import Traffic
+from stepwell.quota.traffic import Served, Traffic
 
 # As `count` has it: a day's limit is not wrong because a call is refused after the first one.
 _WRONG_BY: Final = 5
@@ -84,6 +84,12 @@ class PeriodCount:
             self.silence()
         self._count(cost, answered)
 
+    def serve(self, calls: Iterable[Served]) -> None:
+        """See `Count.serve`."""
+        for call, cost, sent, answered in calls:
+            self.add(call, cost, sent, answered, served=True)
+            self.forget(call)
+
     def doubt(self, cost: int, answered: float) -> None:
         """Who counts by the day does not count what is refused."""
 
@@ -102,6 +108,10 @@ class PeriodCount:
         if not self.is_known or self.used(now) + need <= self.amount:
             return now
         return self._reset(now) if self._traffic.amount + need <= self.amount else inf
+
+    def has_plenty(self, now: float, calls: int, tokens: int) -> bool:
+        need = calls if self.limit.metric is Metric.REQUESTS else tokens
+        return not self.is_known or self.used(now) + need <= self.amount
 
     def may_open(self, now: float, tokens: int) -> float:
         return self.opens(now, tokens)

@@ -4,7 +4,7 @@ A target has a pool of its own and shares its account's with the account's other
 share one more. Each reservation is booked in all of them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import inf, isfinite
 from typing import Any
@@ -20,7 +20,8 @@ from stepwell.quota.period import Wall
 from stepwell.quota.period_count import PeriodCount
 from stepwell.quota.reading import Reading
 from stepwell.quota.suspicion import Log
-from stepwell.quota.traffic import Traffic
+from stepwell.quota.tab import Entry, Event, Tab
+from stepwell.quota.traffic import Served, Traffic
 
 # Providers have at most six counters a scope; one that names a new window each time must not fill
 # memory.
@@ -41,6 +42,8 @@ _MEASURED = (Kind.SLIDING, Kind.BUCKET)
 _GAUGES = 3
 _TRIES = 8
 
+_TAKEN, _ANSWERED = Event.TAKEN, Event.ANSWERED
+
 # What was counted before a restart: the state, when it was written, when it was read.
 _Remembered = tuple[Mapping[str, Any], float, float]
 
@@ -54,6 +57,7 @@ class Pool:
         refused_at: When a call was last refused or failed.
         refused_from: When that call was sent.
         is_wary: The last answer was such a one.
+        tab: Where it is noted what is to be booked here.
         wall: The wall clock, for limits of the calendar.
     """
 
@@ -78,6 +82,7 @@ class Pool:
         "refused_at",
         "refused_from",
         "scope",
+        "tab",
         "version",
         "wall",
     )
@@ -87,6 +92,7 @@ class Pool:
         self.wall = wall or Wall()
         self.gates: tuple[Gate, ...] = ()
         self.version = 0
+        self.tab: Tab | None = None
         # Of every limit, also of those not believed in now; by what they count; by readings that mean
         # them.
         self._tallies: tuple[Tally, ...] = ()
@@ -119,6 +125,41 @@ class Pool:
         return len(self._tokens)
 
     # --- what is counted
+
+    def post(self) -> None:
+        """Book what was noted."""
+        if self.tab is not None:
+            self.tab.post()
+
+    def book(self, entries: Iterable[Entry]) -> None:
+        """Book what was noted of calls that were served, as `take`, `age` and `spend` would."""
+        taken: list[int] = []
+        answered: list[Served] = []
+        ended: list[Served] = []
+        corrections: list[tuple[int, int]] = []
+        for event, call, amount, sent, now in entries:
+            if event is _TAKEN:
+                self._requests.start(call, 1)
+                self._tokens.start(call, amount)
+                taken.append(amount)
+            elif event is _ANSWERED:
+                self._requests.end(call, 1)
+                answered.append((call, 1, sent, now))
+            else:
+                corrections.append((call, self._tokens.end(call, amount)))
+                ended.append((call, amount, sent, now))
+        for meter in self._meters.values():
+            meter.debit(len(taken) if meter.by_request else sum(taken))
+            for correction in () if meter.by_request else corrections:
+                meter.correct(*correction)
+        self._serve(Metric.REQUESTS, answered)
+        self._serve(Metric.TOKENS, ended)
+
+    def _serve(self, metric: Metric, calls: Sequence[Served]) -> None:
+        if calls:
+            self._log.serve(metric, calls)
+            for count in self._by_metric[metric]:
+                count.serve(calls)
 
     def adopt(self, limits: Iterable[Limit]) -> None:
         """Count against the configured limits of this scope from now on."""

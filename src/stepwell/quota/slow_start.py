@@ -15,6 +15,7 @@ from math import inf
 
 from stepwell.quota.ledger import Block
 from stepwell.quota.pool import Pool
+from stepwell.quota.tab import LIFE
 
 # One to learn from, and one so that the first answer's delay is not everyone's.
 _STRANGERS = 2
@@ -42,6 +43,9 @@ class SlowStart:
 
     def opens(self, now: float, tokens: int) -> float:
         return now if self._pools[0].in_flight < self.admits or self._is_known(now) else inf
+
+    def has_plenty(self, now: float, calls: int, tokens: int) -> bool:
+        return self._pools[0].in_flight + calls <= self.admits or self._is_known(now + LIFE)
 
     def block(self, key: str, now: float, tokens: int, least: int) -> Block:
         return Block(key, "slow_start", None, told=False, hard=False)

@@ -11,7 +11,7 @@ not fit it, the window that they do fit is found in the same way (`measure`).
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Final, TypeAlias
@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 from stepwell.quota.count import Count, after, shown, suspects
 from stepwell.quota.law import Gauge, Law, Outcome, laws_of
 from stepwell.quota.limit import Limit, Metric, Scope
-from stepwell.quota.traffic import Traffic
+from stepwell.quota.traffic import Served, Traffic
 from stepwell.quota.usage import Usage
 
 # Of the free tiers that are known most count by the minute and by the day; frameworks and proxies
@@ -50,6 +50,10 @@ class Log:
     def add(self, metric: Metric, sent: float, answered: float, cost: int) -> None:
         """A call was served."""
         self._outcomes[metric].append((sent, answered, cost))
+
+    def serve(self, metric: Metric, calls: Iterable[Served]) -> None:
+        """Calls were served."""
+        self._outcomes[metric].extend([(sent, answered, cost) for _, cost, sent, answered in calls])
 
     def refuse(self, outcome: Outcome) -> None:
         """A call was refused, by whichever limit."""

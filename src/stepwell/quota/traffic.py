@@ -5,11 +5,17 @@ call.
 """
 
 from bisect import bisect_right
+from typing import TypeAlias
 
 # A call that hangs must not make us remember all that passed it by. Those beyond are forgotten,
 # oldest first: only a reading of the hanging call would miss them, and by then newer readings have
 # come.
 _PASSED = 1024
+
+
+# A call that was served: its number, what it came to, when it was sent, and when the provider must
+# have counted it.
+Served: TypeAlias = tuple[int, int, float, float]
 
 
 class Traffic:

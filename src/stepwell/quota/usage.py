@@ -6,13 +6,13 @@ answered. What is in use by the early count and older is surely in use; what is 
 late one surely is not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import inf
 from typing import Any, Final
 
 from stepwell.quota.bucket import Bucket
 from stepwell.quota.limit import Metric
-from stepwell.quota.traffic import Traffic
+from stepwell.quota.traffic import Served, Traffic
 from stepwell.quota.window import SlidingWindow
 
 # A provider that counts a call as it comes counts it within so many seconds of its sending.
@@ -76,6 +76,17 @@ class Usage:
                 del self._buckets[rate, is_late]
             else:
                 bucket.add(cost, moment, rate)
+
+    def serve(self, calls: Iterable[Served]) -> None:
+        """Count what calls came to."""
+        if self._buckets:
+            for _, cost, sent, answered in calls:
+                self.add(cost, sent, answered)
+            return
+        early, late = self._early.add, self._late.add
+        for _, cost, sent, answered in calls:
+            early(cost, sent)
+            late(cost, answered)
 
     def doubt(self, cost: int, answered: float) -> None:
         """Count a call that was refused or failed, unless the provider is known not to."""
