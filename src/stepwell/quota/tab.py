@@ -12,12 +12,9 @@ as others may use the same quota. Of what answers tell of that the last one coun
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from math import inf
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from stepwell.quota.reading import Reading
-
-if TYPE_CHECKING:
-    from stepwell.quota.pool import Pool
 
 # Calls that one tab admits. More save little, and the one who asks next waits until they are booked.
 CALLS: Final = 32
@@ -39,6 +36,12 @@ class Event(IntEnum):
 Entry: TypeAlias = tuple[Event, int, int, float, float]
 
 _TAKEN, _ANSWERED, _ENDED = Event.TAKEN, Event.ANSWERED, Event.ENDED
+
+
+class Books(Protocol):
+    """Where it is booked."""
+
+    tab: "Tab | None"
 
 
 class Tab:
@@ -68,7 +71,7 @@ class Tab:
 
     def __init__(
         self,
-        pools: Sequence["Pool"],
+        pools: Sequence[Books],
         book: Callable[[Sequence[Entry]], object],
         read: Callable[[int, Iterable[Reading], float, float], object],
     ) -> None:
