@@ -39,11 +39,9 @@ class Clock(Protocol):
 class SystemClock:
     """The clock of this machine and of the running event loop."""
 
-    def time(self) -> float:
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
+    # No methods of our own, which would be one more call for each of the many readings.
+    monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
 
     def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> Timer:
         return asyncio.get_running_loop().call_later(delay, callback, *args)
@@ -55,7 +53,7 @@ class SystemClock:
 class Deadline:
     """`asyncio.timeout` on any Clock: raises TimeoutError inside the block when time is up.
 
-        async with Deadline(clock, 5.0):
+        with Deadline(clock, 5.0):
             await something()
 
     It can be moved while it runs (`extend`), without a new timer for each move, so that a stream may
@@ -83,7 +81,7 @@ class Deadline:
         """Let time pass freely until the next `extend`."""
         self._due = math.inf
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         if self._seconds is not None:
             self._task = asyncio.current_task()
             assert self._task is not None
@@ -92,7 +90,7 @@ class Deadline:
             self._timer = self._clock.call_later(self._seconds, self._wake)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,

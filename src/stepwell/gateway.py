@@ -163,7 +163,7 @@ class Gateway:
     async def _all_left(self, seconds: float) -> bool:
         """Wait for the last request to end; False if it has not in so many seconds."""
         try:
-            async with Deadline(self.clock, seconds):
+            with Deadline(self.clock, seconds):
                 while self._active:
                     self._last_left.clear()
                     await self._last_left.wait()

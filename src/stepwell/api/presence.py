@@ -30,14 +30,14 @@ class Presence:
         self._interruption: StepwellError | None = None
         self.is_gone = False
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         self._task = asyncio.current_task()
         assert self._task is not None
         self._cancelling = self._task.cancelling()
-        self._watch = asyncio.create_task(self._wait_for_disconnect())
+        self._watch = self._task.get_loop().create_task(self._wait_for_disconnect())
         return self
 
-    async def __aexit__(
+    def __exit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,

@@ -127,7 +127,7 @@ class Dispatcher:
     async def _in_time(self, call: Call, waterfall: Waterfall[Sent]) -> Deliver[Sent] | GiveUp:
         """Walk to the end; when time is up, what is held by then is the answer."""
         try:
-            async with Deadline(self._clock, self._total):
+            with Deadline(self._clock, self._total):
                 return await self._walk(call, waterfall)
         except TimeoutError:
             held = waterfall.best_so_far()

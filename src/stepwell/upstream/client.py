@@ -125,7 +125,7 @@ class Endpoint:
             min(patience.attempt, patience.first_token) if request.stream else patience.attempt
         )
         try:
-            async with Deadline(self._clock, seconds):
+            with Deadline(self._clock, seconds):
                 return await self._call(request, step, patience, observe)
         except TimeoutError:
             return _unreachable("timeout")
