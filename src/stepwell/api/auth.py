@@ -119,17 +119,16 @@ class RequireAuthentication:
         self._direct = direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or (
-            self._next(scope) is self._app and self._is_public(scope)
-        ):
-            await self._app(scope, receive, send)
+        app = self._next(scope)
+        if app is self._app and (scope["type"] == "lifespan" or self._is_public(scope)):
+            await app(scope, receive, send)
             return
         principal = self._authenticate(HTTPConnection(scope))
         if not isinstance(principal, Principal) and inspect.isawaitable(principal):
             principal = await principal
         if principal:
             scope[PRINCIPAL] = principal
-            await self._next(scope)(scope, receive, send)
+            await app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": "no valid API key"})
         else:
@@ -162,8 +161,13 @@ def principal_of(scope: Scope) -> Principal:
 
 def _bearer(scope: Scope) -> bytes:
     """Return the key as bytes; nothing for a header that is missing, doubled, or another scheme."""
-    values = [value for name, value in scope["headers"] if name == b"authorization"]
-    if len(values) != 1:
+    found: bytes | None = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            if found is not None:
+                return b""
+            found = value
+    if found is None:
         return b""
-    scheme, _, key = values[0].partition(b" ")
+    scheme, _, key = found.partition(b" ")
     return bytes(key.strip()) if scheme.lower() == b"bearer" else b""

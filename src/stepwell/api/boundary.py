@@ -30,12 +30,9 @@ class Boundary:
         self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._http(scope, receive, send)
-        else:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+            return
         request_id = _request_id(scope)
         has_begun = False
 
@@ -94,7 +91,9 @@ async def http_exception(request: Request, error: Exception) -> Response:
 
 def _request_id(scope: Scope) -> bytes:
     """Return the caller's own id if it is fit to be repeated, else a new one."""
-    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    if _REQUEST_ID.fullmatch(given):
-        return bytes(given)
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            if _REQUEST_ID.fullmatch(value):
+                return bytes(value)
+            break
     return b"%032x" % random.getrandbits(128)

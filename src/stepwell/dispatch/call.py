@@ -54,7 +54,7 @@ class Call:
         )
 
 
-def able_steps(call: Call) -> list[Step]:
+def able_steps(call: Call) -> Sequence[Step]:
     """Return the steps that can serve a request at all.
 
     Raises:
