@@ -108,7 +108,7 @@ class ChatRequest:
         said = {name: self._read(name) for name in _READ if name in fields}
         self.model: str | None = said.get("model")
         self.stream = bool(said.get("stream"))
-        self.choices = _choices(said.get("n"))
+        self.choices = _choices(said.get("n")) if "n" in said else 1
         self.max_tokens = _ceiling(said.get("max_completion_tokens"), said.get("max_tokens"))
         self._options: Fields = said.get("stream_options") or _NO_FIELDS
         self.wants_usage = _text(self._options.get("include_usage")) == b"true"

@@ -13,7 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stepwell.errors import AuthenticationError
 
+# What we add to a request's scope: who asks, and its headers by name, of doubled ones the last.
 PRINCIPAL = "stepwell.principal"
+HEADERS = "stepwell.headers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +163,8 @@ def principal_of(scope: Scope) -> Principal:
 
 def _bearer(scope: Scope) -> bytes:
     """Return the key as bytes; nothing for a header that is missing, doubled, or another scheme."""
-    found: bytes | None = None
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            if found is not None:
-                return b""
-            found = value
-    if found is None:
+    sent, headers = scope["headers"], scope[HEADERS]
+    if len(sent) > len(headers) and [name for name, _ in sent].count(b"authorization") > 1:
         return b""
-    scheme, _, key = found.partition(b" ")
+    scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
     return bytes(key.strip()) if scheme.lower() == b"bearer" else b""

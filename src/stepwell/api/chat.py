@@ -7,7 +7,7 @@ from functools import lru_cache
 from starlette.types import Receive, Scope, Send
 
 from stepwell.api import patience
-from stepwell.api.auth import principal_of
+from stepwell.api.auth import HEADERS, principal_of
 from stepwell.api.body import read_json_body
 from stepwell.api.envelope import Headers, encode, envelope, trail_headers
 from stepwell.api.explain import answer_with_explanation, wants_explanation
@@ -33,7 +33,7 @@ class ChatCompletions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gateway, limits = self._gateway, self._limits
-        headers = dict(scope["headers"])
+        headers: Mapping[bytes, bytes] = scope[HEADERS]
         body = await read_json_body(
             headers, receive, max_body=limits.max_body, max_depth=limits.max_depth
         )

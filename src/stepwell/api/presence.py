@@ -43,7 +43,8 @@ class Presence:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        self.stop()
+        if self._watch is not None:
+            self.stop()
         ours = self.is_gone or self._interruption is not None
         if not ours or self._task is None:
             return False

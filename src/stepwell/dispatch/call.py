@@ -1,7 +1,8 @@
 """Call: one request on its way, and the steps that can serve it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from stepwell.chat import ChatRequest
 from stepwell.providers.catalogue import choosing_fields
@@ -11,8 +12,7 @@ from stepwell.routing.line import Place
 from stepwell.routing.trail import Trail
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """One request on its way.
 
     Attributes:
@@ -34,7 +34,7 @@ class Call:
     request: ChatRequest
     steps: Sequence[Step]
     arrived: float
-    trail: Trail = field(default_factory=Trail)
+    trail: Trail = msgspec.field(default_factory=Trail)
     doing: str = "quota"
     client: str = ""
     max_wait: float = 0.0

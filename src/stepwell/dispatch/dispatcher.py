@@ -24,7 +24,16 @@ from stepwell.routing.explanation import Explanation, explained, rejected
 from stepwell.routing.size import Sizes
 from stepwell.routing.trail import Attempt
 from stepwell.routing.verdict import Outcome
-from stepwell.routing.waterfall import Deliver, GiveUp, Hop, Pause, Reserve, Send, Waterfall, hops_of
+from stepwell.routing.waterfall import (
+    Deliver,
+    GiveUp,
+    Hop,
+    Pause,
+    Reserve,
+    Send,
+    Waterfall,
+    hops_of,
+)
 from stepwell.upstream.client import Endpoint, Reply
 
 Sent: TypeAlias = tuple[Send, Reply]  # a call that was made, and what came back

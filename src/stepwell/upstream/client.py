@@ -6,6 +6,7 @@ only a cancellation passes through, and then nothing is left open.
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import httpx
@@ -212,10 +213,14 @@ def _name(error: Exception) -> str:
 
 
 def _header(headers: RawHeaders, wanted: bytes) -> bytes:
-    for name, value in headers:
-        if len(name) == len(wanted) and name.lower() == wanted:
-            return value
-    return b""
+    place = _place(next(zip(*headers, strict=True), ()), wanted)
+    return b"" if place is None else headers[place][1]
+
+
+@lru_cache(maxsize=256)
+def _place(names: tuple[bytes, ...], wanted: bytes) -> int | None:
+    """Find a header; a provider sends the same names with every answer, so this is rarely done."""
+    return next((place for place, name in enumerate(names) if name.lower() == wanted), None)
 
 
 def _is_json(headers: RawHeaders) -> bool:
