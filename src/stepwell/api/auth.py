@@ -163,7 +163,8 @@ def principal_of(scope: Scope) -> Principal:
 
 def _bearer(scope: Scope) -> bytes:
     """Return the key as bytes; nothing for a header that is missing, doubled, or another scheme."""
-    sent, headers = scope["headers"], scope[HEADERS]
+    sent = scope["headers"]
+    headers = scope[HEADERS] if HEADERS in scope else dict(sent)
     if len(sent) > len(headers) and [name for name, _ in sent].count(b"authorization") > 1:
         return b""
     scheme, _, key = headers.get(b"authorization", b"").partition(b" ")

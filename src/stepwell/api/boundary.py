@@ -49,7 +49,7 @@ class Boundary:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnected:
             return
-        except Exception as error:  # the outermost edge: whatever it was, the client gets an envelope
+        except Exception as error:  # noqa: BLE001 - the outermost edge
             refusal = self._tellable(error, request_id)
             if not has_begun:  # else there is no second answer; the server cuts the connection
                 await self._answer(refusal, send_with_id)
