@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from stepwell.chat import ChatRequest
+from stepwell.clock import Deadline
 from stepwell.providers.catalogue import choosing_fields
 from stepwell.routing.chain import Step
 from stepwell.routing.fit import Needs, fit, refuse_choosing
@@ -29,6 +30,7 @@ class Call(msgspec.Struct):
         rests: How often it paused before it went down again.
         was_turned_away: It could have waited, but the queue was full.
         route: The name by which it found its steps, for records.
+        deadline: Of the search for an answer, while that runs.
     """
 
     request: ChatRequest
@@ -44,6 +46,7 @@ class Call(msgspec.Struct):
     rests: int = 0
     was_turned_away: bool = False
     route: str = ""
+    deadline: Deadline | None = None
 
     @property
     def needs(self) -> Needs:

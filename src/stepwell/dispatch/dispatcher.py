@@ -126,7 +126,8 @@ class Dispatcher:
             call.number = next(self._numbers)
         waterfall: Waterfall[Sent] = Waterfall(self._hops(self._fitting(call, call.steps)))
         try:
-            with Deadline(self._clock, self._total):
+            soonest = call.steps[0].timeout
+            with Deadline(self._clock, self._total, soonest=soonest) as call.deadline:
                 end = await self._walk(call, waterfall)
         except TimeoutError:  # what is held by then is the answer
             held = waterfall.best_so_far()
@@ -155,6 +156,8 @@ class Dispatcher:
                 case Send():
                     reply = await self._sender.send(call, move)
                     move = waterfall.judged(reply.verdict, (move, reply))
+                case Deliver():
+                    return move
                 case Pause():
                     await pause(self._clock, call)
                     move = waterfall.rested()

@@ -73,7 +73,8 @@ class Sender:
             self._asides.served(target, hint, self._clock.monotonic())
 
         try:
-            reply = await self._endpoints[target.account].attempt(call.request, step, observe)
+            endpoint = self._endpoints[target.account]
+            reply = await endpoint.attempt(call.request, step, observe, call.deadline)
             return reply
         finally:
             attempt = self._attempt(move, reply, started, told)

@@ -108,7 +108,11 @@ class Endpoint:
         self._patience = patience
 
     async def attempt(
-        self, request: ChatRequest, step: Step, observe: Callable[[Hint], object]
+        self,
+        request: ChatRequest,
+        step: Step,
+        observe: Callable[[Hint], object],
+        within: Deadline | None = None,
     ) -> Reply:
         """Call the upstream once.
 
@@ -116,12 +120,13 @@ class Endpoint:
             request: The client's.
             step: Which model, with which parameters, for how long.
             observe: Told what the head of an answer says of quota as soon as it is there.
+            within: The request's own deadline, if that runs in this task.
         """
         seconds, patience = step.timeout, self._patience
         if request.stream:
             seconds = min(seconds, patience.first_token)
         try:
-            with Deadline(self._clock, seconds):
+            with Deadline(self._clock, seconds, within=within):
                 answer = await self._line.open(request.body_for(step), patience.connect)
                 return await self._reply(answer, request, observe)
         except TimeoutError:
