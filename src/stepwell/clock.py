@@ -72,10 +72,10 @@ class Deadline:
     Attributes:
         alarm: What those within share; None before it runs, and for one that never fires.
         due: Monotonic time; inf while it is held.
-        has_expired: Its time was up.
+        has_passed: Time was up, so that the TimeoutError is its own.
     """
 
-    __slots__ = ("_cancelling", "_clock", "_seconds", "_soonest", "alarm", "due", "has_expired")
+    __slots__ = ("_cancelling", "_clock", "_seconds", "_soonest", "alarm", "due", "has_passed")
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Deadline:
         self.alarm: _Alarm | None = None if within is None else within.alarm
         self._cancelling = 0
         self.due = math.inf
-        self.has_expired = False
+        self.has_passed = False
 
     def extend(self) -> None:
         """Start the full time anew; costs one clock reading."""
@@ -134,7 +134,7 @@ class Deadline:
         alarm.running.remove(self)
         if not alarm.running:
             alarm.stop()
-        if self.has_expired:
+        if self.has_passed:
             ours = alarm.task.uncancel() <= self._cancelling
             if ours and exc_type is asyncio.CancelledError:
                 raise TimeoutError from exc
@@ -176,10 +176,10 @@ class _Alarm:
         self._timer, self.rings = None, math.inf
         now = self._clock.monotonic()
         for deadline in self.running:
-            if deadline.due <= now and not deadline.has_expired:
-                deadline.has_expired = True
+            if deadline.due <= now and not deadline.has_passed:
+                deadline.has_passed = True
                 self.task.cancel()
                 break
-        left = [each.look_in(now) for each in self.running if not each.has_expired]
+        left = [each.look_in(now) for each in self.running if not each.has_passed]
         if left:
             self.set(max(0.0, min(left)), now)
