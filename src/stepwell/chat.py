@@ -5,7 +5,7 @@ tomorrow travels untouched; only `model` and what a step sets are replaced.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
@@ -39,6 +39,11 @@ MAX_CHOICES: Final = 128
 _BEYOND_TEXT: Final = ("tools", "functions", "response_format", "logprobs", "audio", "modalities")
 _NO_FIELDS: Final[Fields] = {}
 _ABSENT: Final = (b"null", b"false", b"[]")
+
+_SOME_MESSAGES: Final = re.compile(rb"\[\s*[^\s\]]")
+
+# Fields by which a request may need what not every model offers.
+_ASKS_FOR_MORE: Final = frozenset({"tools", "functions", "response_format"})
 
 # As a name in JSON; inside a text its quotes would be escaped.
 _IMAGE: Final = re.compile(rb'"image_url"\s*:')
@@ -97,16 +102,18 @@ class ChatRequest:
     )
 
     def __init__(self, body: bytes) -> None:
-        self.fields = parse_fields(body)
-        self._history = History(self.fields, body)
+        self.fields = fields = parse_fields(body)
+        self._history = History(fields, body)
         self._capabilities: frozenset[str] | None = None
-        self.model: str | None = self._read("model")
-        self.stream = bool(self._read("stream"))
-        self.choices = self._read_choices()
-        self.max_tokens = self._read_ceiling()
-        self._options: Fields = self._read("stream_options") or _NO_FIELDS
+        said = {name: self._read(name) for name in _READ if name in fields}
+        self.model: str | None = said.get("model")
+        self.stream = bool(said.get("stream"))
+        self.choices = _choices(said.get("n")) if "n" in said else 1
+        self.max_tokens = _ceiling(said.get("max_completion_tokens"), said.get("max_tokens"))
+        self._options: Fields = said.get("stream_options") or _NO_FIELDS
         self.wants_usage = _text(self._options.get("include_usage")) == b"true"
-        self._check_messages()
+        if "messages" not in fields or not _SOME_MESSAGES.match(fields["messages"]):
+            raise _no_messages(fields.get("messages"))
         self.prompt_tokens = estimate_tokens(body, 0)
         self.tokens = self.prompt_tokens + self.choices * estimate_tokens(0, self.max_tokens)
 
@@ -114,16 +121,17 @@ class ChatRequest:
     def capabilities(self) -> frozenset[str]:
         """What a model must be able to do: of `vision`, `tools`, `json`."""
         if self._capabilities is None:
-            self._capabilities = frozenset(self._needed())
+            self._capabilities = self._needed()
         return self._capabilities
 
-    def _needed(self) -> Iterator[str]:
-        if _IMAGE.search(memoryview(self.fields["messages"])):
-            yield "vision"
-        if self.has("tools") or self.has("functions"):
-            yield "tools"
-        if self.has("response_format") and self._answer_format() in _JSON_FORMATS:
-            yield "json"
+    def _needed(self) -> frozenset[str]:
+        needed = ["vision"] if _IMAGE.search(self.fields["messages"]) else []
+        if not _ASKS_FOR_MORE.isdisjoint(self.fields):
+            if self.has("tools") or self.has("functions"):
+                needed.append("tools")
+            if self.has("response_format") and self._answer_format() in _JSON_FORMATS:
+                needed.append("json")
+        return frozenset(needed)
 
     def has(self, name: str) -> bool:
         """Whether a field is there and says something."""
@@ -159,7 +167,7 @@ class ChatRequest:
         messages = msgspec.json.decode(self.fields["messages"], type=list[msgspec.Raw])
         fields = {**self.fields, "messages": msgspec.Raw(encode(_with_beginning(messages, text)))}
         for name in ("max_tokens", "max_completion_tokens"):
-            if (ceiling := self._read(name)) and ceiling > 0:
+            if name in fields and (ceiling := self._read(name)) and ceiling > 0:
                 fields[name] = msgspec.Raw(encode(max(1, ceiling - used_tokens)))
         return ChatRequest(encode(fields))
 
@@ -173,40 +181,36 @@ class ChatRequest:
             fields.pop("stream_options", None)
 
     def _read(self, name: str) -> Any:
-        raw = self.fields.get(name)
-        if raw is None:
-            return None
         decode, expected = _READ[name]
         try:
-            return decode(raw)
+            return decode(self.fields[name])
         except msgspec.MsgspecError:
             raise BadRequest(f"{name!r} must be {expected}.", param=name) from None
 
-    def _read_choices(self) -> int:
-        choices: int | None = self._read("n")
-        if choices is None:
-            return 1
-        if not 1 <= choices <= MAX_CHOICES:
-            raise BadRequest(f"'n' must be from 1 to {MAX_CHOICES}.", param="n")
-        return choices
 
-    def _read_ceiling(self) -> int | None:
-        """Return the longest answer in tokens; some servers take -1 for no ceiling."""
-        newer: int | None = self._read("max_completion_tokens")
-        older: int | None = self._read("max_tokens")
-        if newer and newer > 0:
-            return newer
-        return older if older and older > 0 else None
+def _choices(said: int | None) -> int:
+    if said is None:
+        return 1
+    if not 1 <= said <= MAX_CHOICES:
+        raise BadRequest(f"'n' must be from 1 to {MAX_CHOICES}.", param="n")
+    return said
 
-    def _check_messages(self) -> None:
-        raw = self.fields.get("messages")
-        if raw is None:
-            raise BadRequest("'messages' is missing: send a list of messages.", param="messages")
-        start = bytes(memoryview(raw)[:64])
-        if not start.startswith(b"["):
-            raise BadRequest("'messages' must be a list of messages.", param="messages")
-        if start[1:].lstrip().startswith(b"]"):
-            raise BadRequest("'messages' must hold at least one message.", param="messages")
+
+def _ceiling(newer: int | None, older: int | None) -> int | None:
+    """Return the longest answer in tokens; some servers take -1 for no ceiling."""
+    if newer and newer > 0:
+        return newer
+    return older if older and older > 0 else None
+
+
+def _no_messages(raw: msgspec.Raw | None) -> BadRequest:
+    if raw is None:
+        problem = "is missing: send a list of messages"
+    elif bytes(memoryview(raw)[:1]) != b"[":
+        problem = "must be a list of messages"
+    else:
+        problem = "must hold at least one message"
+    return BadRequest(f"'messages' {problem}.", param="messages")
 
 
 @lru_cache(maxsize=1024)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 import httpx
 
@@ -33,12 +33,18 @@ from stepwell.upstream.transport import HttpTransport
 if TYPE_CHECKING:
     from stepwell.ledgers.journal import Journal
 
-Interrupt = Callable[[StepwellError], object]
-
 USER_AGENT: Final = f"stepwell/{__version__}"
 
 # Seconds in which those whom a drain has ended are told so; who does not read by then will not.
 FAREWELL: Final = 1.0
+
+
+class Interruptible(Protocol):
+    """What can be ended from outside."""
+
+    def interrupt(self, error: StepwellError) -> None:
+        """End it with an error."""
+        ...
 
 
 class Gateway:
@@ -76,14 +82,13 @@ class Gateway:
         self._journal = self._make_journal()
         self._recorder = self._make_recorder()
         self._engines = _Engines(transport)
-        self._active: dict[Interrupt, None] = {}
+        self._active: dict[Interruptible, None] = {}
         self._last_left = asyncio.Event()
-        self._patiences: dict[float, Patience] = {}  # by a step's timeout
         self._endpoints = self._make_endpoints()
         self.dispatcher = Dispatcher(
             clock=self.clock,
             ledger=self.ledger,
-            upstream=self.call,
+            endpoints=self._endpoints,
             total=settings.timeouts.total,
             queue_size=settings.queue.max_size,
             resume=settings.streams.on_break == "resume",
@@ -116,22 +121,19 @@ class Gateway:
         if self._recorder is not None:
             await self._recorder.aclose()
 
-    def enter(self, interrupt: Interrupt) -> None:
-        """Count a request as active until it is told to `leave`.
-
-        Args:
-            interrupt: Ends it when the gateway must stop.
+    def enter(self, request: Interruptible) -> None:
+        """Count a request as active until it is told to `leave`; it is interrupted by a drain.
 
         Raises:
             ShuttingDown: No request is taken any more.
         """
         if self.is_draining:
             raise ShuttingDown
-        self._active[interrupt] = None
+        self._active[request] = None
 
-    def leave(self, interrupt: Interrupt) -> None:
+    def leave(self, request: Interruptible) -> None:
         """Count a request no longer."""
-        del self._active[interrupt]
+        del self._active[request]
         if self.is_draining and not self._active:
             self._last_left.set()
 
@@ -142,12 +144,11 @@ class Gateway:
         target: Target,
         observe: Callable[[Hint], object],
     ) -> Reply:
-        """Call one target once, past the ledger: for requests and `stepwell check --live` alike.
+        """Call one target once, past the ledger, as `stepwell check --live` does.
 
         Whoever asks for a stream closes it.
         """
-        endpoint = self._endpoints[target.account]
-        return await endpoint.attempt(request, step, self._patience(step.timeout), observe)
+        return await self._endpoints[target.account].attempt(request, step, observe)
 
     async def drain(self, grace: float) -> None:
         """Take no more requests, let those under way end within `grace` seconds, then end them.
@@ -156,14 +157,14 @@ class Gateway:
         """
         self.is_draining = True
         if not await self._all_left(grace):
-            for interrupt in list(self._active):
-                interrupt(ShuttingDown())
+            for request in list(self._active):
+                request.interrupt(ShuttingDown())
             await self._all_left(FAREWELL)
 
     async def _all_left(self, seconds: float) -> bool:
         """Wait for the last request to end; False if it has not in so many seconds."""
         try:
-            async with Deadline(self.clock, seconds):
+            with Deadline(self.clock, seconds):
                 while self._active:
                     self._last_left.clear()
                     await self._last_left.wait()
@@ -244,12 +245,19 @@ class Gateway:
     def _make_endpoints(self) -> dict[str, Endpoint]:
         """Return every account's endpoint, by the account's name."""
         providers = self.settings.providers
+        patience = Patience(
+            connect=self.settings.timeouts.connect,
+            first_token=self.settings.streams.first_token_timeout,
+            idle=self.settings.streams.idle_timeout,
+        )
         return {
-            name: self._endpoint(providers[account.provider], account.key)
+            name: self._endpoint(providers[account.provider], account.key, patience)
             for name, account in self.settings.accounts().items()
         }
 
-    def _endpoint(self, provider: ProviderSettings, key: Secret | None) -> Endpoint:
+    def _endpoint(
+        self, provider: ProviderSettings, key: Secret | None, patience: Patience
+    ) -> Endpoint:
         query = {name: value.reveal() for name, value in provider.query.items()}
         url = httpx.URL(f"{provider.base_url}/chat/completions")
         line = _line(
@@ -257,18 +265,9 @@ class Gateway:
             url.copy_merge_params(query) if query else url,
             _headers(provider, key),
         )
-        return Endpoint(line, dialect=dialect(provider.dialect), clock=self.clock)
-
-    def _patience(self, attempt: float) -> Patience:
-        patience = self._patiences.get(attempt)
-        if patience is None:
-            patience = self._patiences[attempt] = Patience(
-                connect=self.settings.timeouts.connect,
-                attempt=attempt,
-                first_token=self.settings.streams.first_token_timeout,
-                idle=self.settings.streams.idle_timeout,
-            )
-        return patience
+        return Endpoint(
+            line, dialect=dialect(provider.dialect), clock=self.clock, patience=patience
+        )
 
     def _log(self, attempt: Attempt) -> None:
         if self.logger.isEnabledFor(logging.DEBUG):

@@ -35,7 +35,7 @@ class WaitingRoom:
         self._called_in = 0  # which epoch
         self._alarm = _Alarm(clock, self._ledger_changed)
         self._answers: dict[frozenset[str], Wait | Exhausted] = {}  # the last ones, for describe()
-        ledger.subscribe(self._ledger_changed)
+        self._stop_listening: Callable[[], None] | None = None  # to the ledger, while anybody waits
 
     def __repr__(self) -> str:
         return f"<WaitingRoom {len(self._line)} waiting>"
@@ -46,7 +46,7 @@ class WaitingRoom:
 
     def is_free(self, targets: Iterable[Reservable]) -> bool:
         """Whether a newcomer may ask for these at once, as nobody waits for one of them."""
-        return not self._line.wants(targets)
+        return not (self._line.wanted and self._line.wants(targets))
 
     async def ask(self, place: Place) -> Reservation | Wait | Exhausted:
         """Ask the ledger for what a place asks for, without a wait."""
@@ -75,6 +75,8 @@ class WaitingRoom:
     @contextmanager
     def _lined_up(self, place: Place) -> Iterator[None]:
         """Keep a place in the line as long as the block runs."""
+        if self._stop_listening is None:
+            self._stop_listening = self._ledger.subscribe(self._ledger_changed)
         if self._line.alarm <= self._clock.monotonic():
             self._line.renew()  # the timer is late, and those who wait go first
         self._line.join(place)
@@ -141,9 +143,8 @@ class WaitingRoom:
 
     def _ledger_changed(self) -> None:
         """Something happened there, or time has passed: whoever waits may fare better, or fail."""
-        if self._line:
-            self._line.renew()
-            self._call_next()
+        self._line.renew()
+        self._call_next()
 
     def _lose_patience(self, place: Place) -> None:
         self._line.lose_patience(place)
@@ -156,6 +157,9 @@ class WaitingRoom:
         if not self._line:
             self._answers.clear()
             self._line.renew()
+            if self._stop_listening is not None:
+                self._stop_listening()
+                self._stop_listening = None
         self._call_next()
 
 

@@ -200,7 +200,7 @@ async def test_a_deadline_runs_on_it(clock: FakeClock) -> None:
     """The Deadline of stepwell fires on the fake clock."""
 
     async def work() -> None:
-        async with Deadline(clock, 5.0):
+        with Deadline(clock, 5.0):
             await clock.sleep(10)
 
     with pytest.raises(TimeoutError):

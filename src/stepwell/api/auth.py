@@ -13,7 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stepwell.errors import AuthenticationError
 
+# What we add to a request's scope: who asks, and its headers by name, of doubled ones the last.
 PRINCIPAL = "stepwell.principal"
+HEADERS = "stepwell.headers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +121,16 @@ class RequireAuthentication:
         self._direct = direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or (
-            self._next(scope) is self._app and self._is_public(scope)
-        ):
-            await self._app(scope, receive, send)
+        app = self._next(scope)
+        if app is self._app and (scope["type"] == "lifespan" or self._is_public(scope)):
+            await app(scope, receive, send)
             return
         principal = self._authenticate(HTTPConnection(scope))
         if not isinstance(principal, Principal) and inspect.isawaitable(principal):
             principal = await principal
         if principal:
             scope[PRINCIPAL] = principal
-            await self._next(scope)(scope, receive, send)
+            await app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": "no valid API key"})
         else:
@@ -162,8 +163,9 @@ def principal_of(scope: Scope) -> Principal:
 
 def _bearer(scope: Scope) -> bytes:
     """Return the key as bytes; nothing for a header that is missing, doubled, or another scheme."""
-    values = [value for name, value in scope["headers"] if name == b"authorization"]
-    if len(values) != 1:
+    sent = scope["headers"]
+    headers = scope[HEADERS] if HEADERS in scope else dict(sent)
+    if len(sent) > len(headers) and [name for name, _ in sent].count(b"authorization") > 1:
         return b""
-    scheme, _, key = values[0].partition(b" ")
+    scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
     return bytes(key.strip()) if scheme.lower() == b"bearer" else b""

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import Final
 
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from stepwell.errors import BadRequest
 
 _JSON: Final = b"application/json"
+# Bytes in which counting is cheaper than looking from bracket to bracket.
+_SMALL: Final = 64 * 1024
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _BOM: Final = b"\xef\xbb\xbf"
@@ -33,12 +35,21 @@ async def read_json_body(
         BadRequest: With status 415, 413 or 400.
         ClientDisconnected: The client left before its end.
     """
-    _check_type(headers)
+    if headers.get(b"content-type") != _JSON or b"content-encoding" in headers:
+        _check_type(headers)
     declared = _declared_length(headers)
-    _check_size(declared, max_body)
-    body = await _read(receive, declared, max_body)
-    _check_encoding(body)
-    _check_depth(body, max_depth)
+    if declared > max_body:
+        raise _too_large(max_body)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message["type"] == "http.disconnect" or message.get("more_body", False):
+        body = await _read_on(message, receive, declared, max_body)
+    elif len(body) > max_body:
+        raise _too_large(max_body)
+    if not body.isascii():
+        _check_encoding(body)
+    if _opens_more_than(body, max_depth):
+        _check_depth(body, max_depth)
     return body
 
 
@@ -72,44 +83,36 @@ def _declared_length(headers: Mapping[bytes, bytes]) -> int:
     return int(value[:20]) if value.isdigit() else 0
 
 
-def _check_size(size: int, most: int) -> None:
-    if size > most:
-        raise BadRequest(
-            f"The request body is larger than {most} bytes (limits.max_body): send less of it, "
-            "such as images by URL in place of base64.",
-            code="request_too_large",
-            status=413,
-        )
+def _too_large(most: int) -> BadRequest:
+    return BadRequest(
+        f"The request body is larger than {most} bytes (limits.max_body): send less of it, "
+        "such as images by URL in place of base64.",
+        code="request_too_large",
+        status=413,
+    )
 
 
-async def _read(receive: Receive, declared: int, most: int) -> bytes:
-    body: BytesIO | None = None
+async def _read_on(message: Message, receive: Receive, declared: int, most: int) -> bytes:
+    """Return the whole of a body of which `message` is the first part."""
+    # All its memory at once, which costs nothing before it is written to: growing takes copies, and
+    # chunks that are joined would be there twice.
+    body = BytesIO(bytes(declared))
     while True:
-        message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnected
-        chunk: bytes = message.get("body", b"")
-        is_last = not message.get("more_body", False)
-        if body is None:
-            if is_last:
-                _check_size(len(chunk), most)
-                return chunk
-            # All its memory at once, which costs nothing before it is written to: growing takes
-            # copies, and chunks that are joined would be there twice.
-            body = BytesIO(bytes(declared))
-        body.write(chunk)
-        _check_size(body.tell(), most)
-        if is_last:
+        body.write(message.get("body", b""))
+        if body.tell() > most:
+            raise _too_large(most)
+        if not message.get("more_body", False):
             body.truncate()  # what was declared and has not come
             return body.getvalue()  # its own memory, not a copy
+        message = await receive()
 
 
 def _check_encoding(body: bytes) -> None:
     """Refuse what is not UTF-8: the decoder skips most strings, and would hand it on."""
     if body.startswith(_BOM):
         raise BadRequest("The request body begins with a byte order mark: leave it out.")
-    if body.isascii():
-        return
     try:
         body.decode()
     except UnicodeDecodeError as error:
@@ -119,7 +122,12 @@ def _check_encoding(body: bytes) -> None:
 
 
 def _opens_more_than(body: bytes, most: int) -> bool:
-    """Tell whether more than `most` brackets open, looking no further than to these."""
+    """Tell whether more than `most` brackets open, looking no further than to these.
+
+    What opens fewer cannot be nested deeper than that, which settles most bodies.
+    """
+    if len(body) < _SMALL:
+        return body.count(b"[") + body.count(b"{") > most
     for bracket in (b"[", b"{"):
         place = body.find(bracket)
         while place >= 0:
@@ -133,11 +141,8 @@ def _opens_more_than(body: bytes, most: int) -> bool:
 def _check_depth(body: bytes, most: int) -> None:
     """Refuse what is nested deeper than `most`, exactly, and without decoding it.
 
-    What opens fewer brackets than that cannot be that deep, which settles most bodies. Otherwise the
-    strings are cut out (escapes first), and the innermost pairs are taken away, a level a round.
+    The strings are cut out (escapes first), and the innermost pairs are taken away, a level a round.
     """
-    if not _opens_more_than(body, most):
-        return
     bare = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     brackets = b"".join(bare.split(b'"')[::2]).translate(_SQUARE, _NO_BRACKETS)
     for _ in range(most):

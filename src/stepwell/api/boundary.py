@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from stepwell.api.auth import HEADERS
 from stepwell.api.body import ClientDisconnected
 from stepwell.api.envelope import encode, envelope, error_headers, status_of
 from stepwell.errors import BadRequest, StepwellError
@@ -30,13 +31,11 @@ class Boundary:
         self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._http(scope, receive, send)
-        else:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = _request_id(scope)
+            return
+        headers = scope[HEADERS] = dict(scope["headers"])
+        request_id = _request_id(headers.get(b"x-request-id"))
         has_begun = False
 
         async def send_with_id(message: Message) -> None:
@@ -50,20 +49,19 @@ class Boundary:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnected:
             return
-        except StepwellError as error:
-            if not has_begun:
-                await self._answer(error, send_with_id)
-        except HTTPException as error:  # of the host's authenticate=; the router's do not come here
-            if not has_begun:
-                refusal = BadRequest(error.detail, code="http_error", status=error.status_code)
+        except Exception as error:  # noqa: BLE001 - the outermost edge
+            refusal = self._tellable(error, request_id)
+            if not has_begun:  # else there is no second answer; the server cuts the connection
                 await self._answer(refusal, send_with_id)
-        except Exception:  # the outermost edge: whatever it was, the client gets an envelope
-            self._gateway.logger.exception("request %s failed", request_id.decode())
-            if has_begun:
-                return  # there is no second answer; the server cuts the connection
-            await self._answer(
-                StepwellError("The gateway failed; its log says more."), send_with_id
-            )
+
+    def _tellable(self, error: Exception, request_id: bytes) -> StepwellError:
+        """Return what the client may know of an error; the log is told the rest."""
+        if isinstance(error, StepwellError):
+            return error
+        if isinstance(error, HTTPException):  # of authenticate=; the router's do not come here
+            return BadRequest(error.detail, code="http_error", status=error.status_code)
+        self._gateway.logger.error("request %s failed", request_id.decode(), exc_info=error)
+        return StepwellError("The gateway failed; its log says more.")
 
     async def _answer(self, error: StepwellError, send: Send) -> None:
         body = self._gateway.redactor(encode(envelope(error, self._gateway.clock)))
@@ -92,9 +90,8 @@ async def http_exception(request: Request, error: Exception) -> Response:
     return Response(body, error.status_code, error.headers, "application/json")
 
 
-def _request_id(scope: Scope) -> bytes:
+def _request_id(given: bytes | None) -> bytes:
     """Return the caller's own id if it is fit to be repeated, else a new one."""
-    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    if _REQUEST_ID.fullmatch(given):
-        return bytes(given)
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given
     return b"%032x" % random.getrandbits(128)

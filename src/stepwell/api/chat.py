@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from contextlib import aclosing
+from functools import lru_cache
 
 from starlette.types import Receive, Scope, Send
 
-from stepwell.api import free_only, patience
-from stepwell.api.auth import principal_of
+from stepwell.api import patience
+from stepwell.api.auth import HEADERS, principal_of
 from stepwell.api.body import read_json_body
 from stepwell.api.envelope import Headers, encode, envelope, trail_headers
 from stepwell.api.explain import answer_with_explanation, wants_explanation
+from stepwell.api.free_only import HEADER as FREE_ONLY
+from stepwell.api.free_only import wants_free_only
 from stepwell.api.patience import max_wait_of
 from stepwell.api.presence import Presence
 from stepwell.api.sse import EventStream
@@ -17,6 +20,7 @@ from stepwell.chat import ChatRequest
 from stepwell.dispatch import Answer, Call
 from stepwell.errors import StepwellError
 from stepwell.gateway import Gateway
+from stepwell.routing.chain import Step
 
 
 class ChatCompletions:
@@ -24,11 +28,12 @@ class ChatCompletions:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._limits = gateway.settings.limits
+        self._queue = gateway.settings.queue
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gateway = self._gateway
-        limits = gateway.settings.limits
-        headers = dict(scope["headers"])
+        gateway, limits = self._gateway, self._limits
+        headers: Mapping[bytes, bytes] = scope[HEADERS]
         body = await read_json_body(
             headers, receive, max_body=limits.max_body, max_depth=limits.max_depth
         )
@@ -38,14 +43,14 @@ class ChatCompletions:
             await answer_with_explanation(gateway, call, send)
             return
         presence = Presence(receive)
-        gateway.enter(presence.interrupt)
+        gateway.enter(presence)
         try:
             if call.request.stream:
                 await self._stream(call, presence, send)
             else:
                 await self._whole(call, presence, send)
         finally:
-            gateway.leave(presence.interrupt)
+            gateway.leave(presence)
         if presence.is_gone:
             gateway.logger.debug("client went away: %s", call.trail.header())
 
@@ -56,23 +61,28 @@ class ChatCompletions:
         route = gateway.routes.resolve(
             request.model, allowed=principal.chains, pin_any=principal.pins
         )
-        queue = gateway.settings.queue
+        queue = self._queue
+        max_wait, free_only = queue.max_wait, route.free_only
+        if patience.HEADER in headers:
+            max_wait = max_wait_of(
+                headers[patience.HEADER], default=max_wait, allowed=queue.allow_wait
+            )
+        if FREE_ONLY in headers:
+            free_only = wants_free_only(scope["headers"]) or free_only
         return Call(
             request,
             route.steps,
             gateway.clock.monotonic(),
             client=principal.name,
             route=route.name,
-            max_wait=max_wait_of(
-                headers.get(patience.HEADER), default=queue.max_wait, allowed=queue.allow_wait
-            ),
-            free_only=_is_free_only(scope, headers) or route.free_only,
+            max_wait=max_wait,
+            free_only=free_only,
         )
 
     async def _whole(self, call: Call, presence: Presence, send: Send) -> None:
-        async with presence:
+        with presence:
             answer = await self._gateway.dispatcher.descend(call)
-            async with answer:
+            with answer:
                 presence.stop()
                 body = answer.body
                 headers = [
@@ -92,7 +102,7 @@ class ChatCompletions:
             doing=lambda: gateway.dispatcher.doing(call),
         ) as events:
             try:
-                async with presence:
+                with presence:
                     await self._relay(call, presence, events)
             except Exception as error:
                 if not events.is_open:
@@ -102,15 +112,16 @@ class ChatCompletions:
 
     async def _relay(self, call: Call, presence: Presence, events: EventStream) -> None:
         answer = await self._gateway.dispatcher.descend(call)
-        async with answer, aclosing(answer.pieces()) as pieces:
-            await events.open(answer_headers(answer))
-            if events.was_early:
-                await events.write(_story_of(answer))
-            async for piece in pieces:
-                await events.write(piece)
-            presence.stop()
-            await events.close()
-            await answer.drain()
+        with answer:
+            async with aclosing(answer), aclosing(answer.pieces()) as pieces:
+                await events.open(answer_headers(answer))
+                if events.was_early:
+                    await events.write(_story_of(answer))
+                async for piece in pieces:
+                    await events.write(piece)
+                presence.stop()
+                await events.close()
+                await answer.drain()
 
     def _tellable(self, error: Exception) -> StepwellError:
         """Return what the client may know of an error; the log is told the rest."""
@@ -124,14 +135,14 @@ class ChatCompletions:
         return b"data: " + self._gateway.redactor(body) + b"\n\n"
 
 
-def _is_free_only(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
-    return free_only.HEADER in headers and free_only.wants_free_only(scope["headers"])
-
-
 def answer_headers(answer: Answer) -> Headers:
-    target = answer.step.name.encode("ascii", "replace")
-    paid = [(b"x-stepwell-paid", b"1")] if answer.step.paid else []
-    return [(b"x-stepwell-target", target), *paid, *trail_headers(answer.trail)]
+    return [*_step_headers(answer.step), *trail_headers(answer.trail)]
+
+
+@lru_cache(maxsize=1024)
+def _step_headers(step: Step) -> tuple[tuple[bytes, bytes], ...]:
+    target = (b"x-stepwell-target", step.name.encode("ascii", "replace"))
+    return (target, (b"x-stepwell-paid", b"1")) if step.paid else (target,)
 
 
 def _story_of(answer: Answer) -> bytes:

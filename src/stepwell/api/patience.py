@@ -8,20 +8,18 @@ from stepwell.quota.limit import parse_duration
 HEADER: Final = b"x-stepwell-max-wait"
 
 
-def max_wait_of(value: bytes | None, *, default: float, allowed: float) -> float:
+def max_wait_of(value: bytes, *, default: float, allowed: float) -> float:
     """Return the seconds that a request may wait.
 
     Args:
-        value: What its header says; None if it has none.
-        default: Of requests that say nothing.
+        value: What its header says.
+        default: Of requests that have none.
         allowed: The most that one may ask for. Who asks for more gets as much and is told nothing:
             it is an upper bound in any case.
 
     Raises:
         BadRequest: It is no duration.
     """
-    if value is None:
-        return default
     try:
         return min(parse_duration(value.decode("latin-1")), max(allowed, default))
     except ValueError:

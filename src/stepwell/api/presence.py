@@ -30,20 +30,21 @@ class Presence:
         self._interruption: StepwellError | None = None
         self.is_gone = False
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         self._task = asyncio.current_task()
         assert self._task is not None
         self._cancelling = self._task.cancelling()
-        self._watch = asyncio.create_task(self._wait_for_disconnect())
+        self._watch = self._task.get_loop().create_task(self._wait_for_disconnect())
         return self
 
-    async def __aexit__(
+    def __exit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        self.stop()
+        if self._watch is not None:
+            self.stop()
         ours = self.is_gone or self._interruption is not None
         if not ours or self._task is None:
             return False

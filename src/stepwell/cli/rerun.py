@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -137,11 +137,12 @@ class Rerun:
 
     async def _answer(self, call: Call, line: Line) -> None:
         answer = await self._gateway.dispatcher.descend(call)
-        async with answer:
+        with answer:
             if call.request.stream:
-                await self._clock.sleep(_seconds_of_speech(line))
-                async for _ in answer.pieces():
-                    pass
+                async with aclosing(answer):
+                    await self._clock.sleep(_seconds_of_speech(line))
+                    async for _ in answer.pieces():
+                        pass
 
     def _note(self, event: Event) -> None:
         if isinstance(event, Finished):

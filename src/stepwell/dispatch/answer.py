@@ -88,8 +88,8 @@ class Source:
 class Answer:
     """What goes to the client: whole in `body`, or as `pieces()` of a stream.
 
-    Use it as an async context manager: leaving it settles the quota and lets go of the upstream,
-    wherever the stream stands.
+    Use it as a context manager: leaving it tells what the request ended with. A stream holds quota
+    and its upstream besides: whoever takes one closes it.
 
     Args:
         call: What it answers.
@@ -119,19 +119,20 @@ class Answer:
         self.trail = call.trail
         self.body = source.body
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(
+    def __exit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            await self._source.aclose()
-        finally:
-            self._finish(self._call, exc, self._source)
+        self._finish(self._call, exc, self._source)
+
+    async def aclose(self) -> None:
+        """Settle the quota and let go of the upstream, wherever the stream stands."""
+        await self._source.aclose()
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield the stream, whole events at a time, to its true end.

@@ -1,9 +1,11 @@
 """Call: one request on its way, and the steps that can serve it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from stepwell.chat import ChatRequest
+from stepwell.clock import Deadline
 from stepwell.providers.catalogue import choosing_fields
 from stepwell.routing.chain import Step
 from stepwell.routing.fit import Needs, fit, refuse_choosing
@@ -11,8 +13,7 @@ from stepwell.routing.line import Place
 from stepwell.routing.trail import Trail
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """One request on its way.
 
     Attributes:
@@ -29,12 +30,13 @@ class Call:
         rests: How often it paused before it went down again.
         was_turned_away: It could have waited, but the queue was full.
         route: The name by which it found its steps, for records.
+        deadline: Of the search for an answer, while that runs.
     """
 
     request: ChatRequest
     steps: Sequence[Step]
     arrived: float
-    trail: Trail = field(default_factory=Trail)
+    trail: Trail = msgspec.field(default_factory=Trail)
     doing: str = "quota"
     client: str = ""
     max_wait: float = 0.0
@@ -44,6 +46,7 @@ class Call:
     rests: int = 0
     was_turned_away: bool = False
     route: str = ""
+    deadline: Deadline | None = None
 
     @property
     def needs(self) -> Needs:
@@ -54,7 +57,7 @@ class Call:
         )
 
 
-def able_steps(call: Call) -> list[Step]:
+def able_steps(call: Call) -> Sequence[Step]:
     """Return the steps that can serve a request at all.
 
     Raises:

@@ -5,6 +5,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
 
+import msgspec
+
 from stepwell.clock import Clock
 from stepwell.dispatch.answer import Source
 from stepwell.dispatch.call import Call
@@ -92,7 +94,7 @@ class Continuation:
         splice, call = self._splice, self._call
         splice.resume(prompt=broken.prompt_tokens, completion=broken.relay.events)
         call.doing = "a model that goes on"
-        return replace(
+        return msgspec.structs.replace(
             call,
             request=call.request.continued(splice.text, splice.spent),
             steps=steps,

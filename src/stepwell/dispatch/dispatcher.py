@@ -4,7 +4,7 @@ Buffered and streamed requests share it. It ends with an Answer, or raises Reque
 AllProvidersExhausted; a cancellation at any await leaves nothing reserved and nothing open.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import TypeAlias
 
@@ -14,9 +14,9 @@ from stepwell.dispatch.call import Call, able_steps
 from stepwell.dispatch.continuation import Continuation
 from stepwell.dispatch.end import exhaustion, finished, rejection, retry_after
 from stepwell.dispatch.reservations import Reservations, pause
-from stepwell.dispatch.sender import Sender, Upstream
+from stepwell.dispatch.sender import Sender
 from stepwell.errors import AllProvidersExhausted, BadRequest
-from stepwell.observe import Event, Observer
+from stepwell.observe import Observer
 from stepwell.quota.ledger import Ended, Exhausted, Ledger
 from stepwell.routing.asides import Asides
 from stepwell.routing.chain import Step
@@ -24,8 +24,17 @@ from stepwell.routing.explanation import Explanation, explained, rejected
 from stepwell.routing.size import Sizes
 from stepwell.routing.trail import Attempt
 from stepwell.routing.verdict import Outcome
-from stepwell.routing.waterfall import Deliver, GiveUp, Hop, Pause, Reserve, Send, Waterfall
-from stepwell.upstream.client import Reply
+from stepwell.routing.waterfall import (
+    Deliver,
+    GiveUp,
+    Hop,
+    Pause,
+    Reserve,
+    Send,
+    Waterfall,
+    hops_of,
+)
+from stepwell.upstream.client import Endpoint, Reply
 
 Sent: TypeAlias = tuple[Send, Reply]  # a call that was made, and what came back
 
@@ -36,7 +45,7 @@ class Dispatcher:
     Args:
         clock: For all time.
         ledger: Who has room.
-        upstream: Calls a target.
+        endpoints: The way to each account, by its name.
         total: Seconds until an answer must have begun.
         queue_size: Requests that may wait for quota at once.
         resume: Let another model go on with a broken stream.
@@ -53,7 +62,7 @@ class Dispatcher:
         *,
         clock: Clock,
         ledger: Ledger,
-        upstream: Upstream,
+        endpoints: Mapping[str, Endpoint],
         total: float,
         queue_size: int,
         resume: bool,
@@ -66,20 +75,19 @@ class Dispatcher:
         self._total = total
         self._resume = resume
         self._redact = redact
-        self._log = log
         self._observers = tuple(observers)
         self._sizes = Sizes()
         self.asides = Asides()
         self._numbers = count()
         self._reservations = Reservations(clock, ledger, total=total, queue_size=queue_size)
         self._sender = Sender(
-            upstream,
+            endpoints,
             clock=clock,
             ledger=ledger,
             sizes=self._sizes,
             asides=self.asides,
             redact=redact,
-            tell=self._tell_attempt,
+            observers=(log, *self._observers),
         )
 
     async def descend(self, call: Call) -> Answer:
@@ -116,22 +124,21 @@ class Dispatcher:
         call.steps = able_steps(call)
         if call.number is None:
             call.number = next(self._numbers)
-        end = await self._in_time(call, Waterfall(self._hops(self._fitting(call, call.steps))))
+        waterfall: Waterfall[Sent] = Waterfall(self._hops(self._fitting(call, call.steps)))
+        try:
+            soonest = call.steps[0].timeout
+            with Deadline(self._clock, self._total, soonest=soonest) as call.deadline:
+                end = await self._walk(call, waterfall)
+        except TimeoutError:  # what is held by then is the answer
+            held = waterfall.best_so_far()
+            end = GiveUp(None) if held is None else Deliver(held)
         if isinstance(end, GiveUp):
             raise await self._exhaustion(call, end.exhausted)
         move, reply = end.reply
-        if reply.verdict.rule.ended is Ended.SUCCESS or reply.verdict.outcome is Outcome.EMPTY:
+        verdict = reply.verdict
+        if verdict.rule.ended is Ended.SUCCESS or verdict.outcome is Outcome.EMPTY:
             return Source(self._ledger, call.request, move, reply)
         raise rejection(reply, call.trail, self._redact)
-
-    async def _in_time(self, call: Call, waterfall: Waterfall[Sent]) -> Deliver[Sent] | GiveUp:
-        """Walk to the end; when time is up, what is held by then is the answer."""
-        try:
-            async with Deadline(self._clock, self._total):
-                return await self._walk(call, waterfall)
-        except TimeoutError:
-            held = waterfall.best_so_far()
-            return GiveUp(None) if held is None else Deliver(held)
 
     async def _walk(self, call: Call, waterfall: Waterfall[Sent]) -> Deliver[Sent] | GiveUp:
         """Carry out one move after the other. This is the loop."""
@@ -149,6 +156,8 @@ class Dispatcher:
                 case Send():
                     reply = await self._sender.send(call, move)
                     move = waterfall.judged(reply.verdict, (move, reply))
+                case Deliver():
+                    return move
                 case Pause():
                     await pause(self._clock, call)
                     move = waterfall.rested()
@@ -166,10 +175,9 @@ class Dispatcher:
         """Return those of the steps for which the request is probably not too large."""
         return self._sizes.fitting(steps, call.request.tokens)
 
-    def _hops(self, steps: Sequence[Step]) -> list[Hop]:
+    def _hops(self, steps: Sequence[Step]) -> Sequence[Hop]:
         """Return whom to ask, in order."""
-        hops = [(step, target) for step in steps for target in step.targets]
-        return self.asides.sorted(hops, self._clock.monotonic())
+        return self.asides.sorted(hops_of(tuple(steps)), self._clock.monotonic())
 
     async def _exhaustion(self, call: Call, last: Exhausted | None) -> AllProvidersExhausted:
         """Return the error that says what stands in the way, and until when."""
@@ -195,12 +203,6 @@ class Dispatcher:
     ) -> None:
         """Tell the observers that a request is over."""
         if self._observers:
-            self._tell(finished(call, error, source, self._clock))
-
-    def _tell_attempt(self, attempt: Attempt) -> None:
-        self._log(attempt)
-        self._tell(attempt)
-
-    def _tell(self, event: Event) -> None:
-        for observe in self._observers:
-            observe(event)
+            event = finished(call, error, source, self._clock)
+            for observe in self._observers:
+                observe(event)

@@ -29,6 +29,10 @@ SECOND_PASS_PAUSE: Final = (0.1, 0.5)
 MOST_DOUBLINGS: Final = 4
 
 
+# Without a question to the ledger.
+_BEHIND_OTHERS: Final = Wait(None, ())
+
+
 class Reservations:
     """See the module's text.
 
@@ -61,7 +65,7 @@ class Reservations:
         A request that can wait for quota does so later (`wait`), for its whole chain and not only
         for what is left of this pass.
         """
-        answer: Reservation | Wait | Exhausted = Wait(None, ())
+        answer: Reservation | Wait | Exhausted = _BEHIND_OTHERS
         deadline = self._deadline(call, may_wait=may_wait)
         if self._waiting.is_free(targets):  # else those who wait for one of them go first
             answer = await self._ledger.reserve(
@@ -141,7 +145,9 @@ class Reservations:
 
     def _deadline(self, call: Call, *, may_wait: bool) -> float:
         """Return until when a call waits for quota, if that is allowed and the queue is not full."""
-        return self._waits_until(call) if may_wait and not self._waiting.is_full else -inf
+        if not call.max_wait or not may_wait or self._waiting.is_full:
+            return -inf
+        return self._waits_until(call)
 
     def _waits_until(self, call: Call) -> float:
         """Return the monotonic time until which a call may wait for quota; -inf if it may not."""

@@ -1,9 +1,8 @@
 """Sender: calls an upstream, settles with the ledger, and records the attempt."""
 
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
-from stepwell.chat import ChatRequest
 from stepwell.clock import Clock
 from stepwell.dispatch.call import Call
 from stepwell.errors import StepwellError
@@ -11,12 +10,12 @@ from stepwell.providers.dialects import error_of
 from stepwell.quota.ledger import Ledger
 from stepwell.quota.reading import Hint, Reading
 from stepwell.routing.asides import Asides
-from stepwell.routing.chain import Step, Target
+from stepwell.routing.chain import Target
 from stepwell.routing.size import Sizes
 from stepwell.routing.trail import Attempt
 from stepwell.routing.verdict import Outcome, Verdict
 from stepwell.routing.waterfall import Send
-from stepwell.upstream.client import Reply
+from stepwell.upstream.client import Endpoint, Reply
 
 # The trail's words are a sentence or two for people, not a page.
 LONGEST_WORDS: Final = 200
@@ -25,55 +24,44 @@ LONGEST_WORDS: Final = 200
 _CUT_SHORT: Final = Reply(Verdict(Outcome.ABANDONED), detail="given up")
 
 
-class Upstream(Protocol):
-    """Calls one target once. `observe` is told at once what an answer's head says."""
-
-    async def __call__(
-        self,
-        request: ChatRequest,
-        step: Step,
-        target: Target,
-        observe: Callable[[Hint], object],
-        /,
-    ) -> Reply: ...
-
-
 class Sender:
     """See the module's text.
 
     Args:
-        upstream: Calls a target.
+        endpoints: The way to each account, by its name.
         clock: For all time.
         ledger: Is told what became of each reservation.
         sizes: Learns what targets refuse as too large.
         asides: Hears what providers say beside that.
         redact: Takes secrets out of a text.
-        tell: Is told every attempt.
+        observers: Are told every attempt.
     """
 
     def __init__(
         self,
-        upstream: Upstream,
+        endpoints: Mapping[str, Endpoint],
         *,
         clock: Clock,
         ledger: Ledger,
         sizes: Sizes,
         asides: Asides,
         redact: Callable[[str], str],
-        tell: Callable[[Attempt], object],
+        observers: Sequence[Callable[[Attempt], object]],
     ) -> None:
-        self._upstream = upstream
+        self._endpoints = endpoints
         self._clock = clock
         self._ledger = ledger
         self._sizes = sizes
         self._asides = asides
         self._redact = redact
-        self._tell = tell
+        self._observers = observers
 
     async def send(self, call: Call, move: Send) -> Reply:
         """Call one upstream and settle, unless a stream is open, which settles at its end."""
-        call.doing = move.step.name
-        self._shut_the_last_door(call, move)
+        step, target = move.step, move.target
+        if call.free_only and step.paid:
+            raise self._shut_the_last_door(move)
+        call.doing = step.name
         started = self._clock.monotonic()
         reply = _CUT_SHORT
         told: tuple[Reading, ...] = ()
@@ -81,29 +69,29 @@ class Sender:
         def observe(hint: Hint) -> None:
             nonlocal told
             told = hint.readings
-            self._ledger.observe(move.reservation, hint.readings)
-            self._asides.served(move.target, hint, self._clock.monotonic())
+            self._ledger.observe(move.reservation, told)
+            self._asides.served(target, hint, self._clock.monotonic())
 
         try:
-            reply = await self._upstream(call.request, move.step, move.target, observe)
+            endpoint = self._endpoints[target.account]
+            reply = await endpoint.attempt(call.request, step, observe, call.deadline)
             return reply
         finally:
             attempt = self._attempt(move, reply, started, told)
             self._settle(move, reply, attempt.words)
-            self._note_size(call, move, reply)
-            self._asides.hear(move.target, reply.verdict.hint.others, self._clock.monotonic())
+            self._learn(call, target, reply)
             call.trail.attempts.append(attempt)
-            self._tell(attempt)
+            for observer in self._observers:
+                observer(attempt)
 
-    def _shut_the_last_door(self, call: Call, move: Send) -> None:
+    def _shut_the_last_door(self, move: Send) -> StepwellError:
         """Whatever led here, a request that must cost nothing is not sent to who takes money.
 
-        Raises:
-            StepwellError: This one would be; a mistake of ours.
+        Returns:
+            What to raise: it is a mistake of ours.
         """
-        if call.free_only and move.step.paid:
-            self._ledger.release(move.reservation)
-            raise StepwellError(f"{move.step.name} costs money, and the request is free only.")
+        self._ledger.release(move.reservation)
+        return StepwellError(f"{move.step.name} costs money, and the request is free only.")
 
     def _settle(self, move: Send, reply: Reply, words: str) -> None:
         if reply.stream is not None and reply.verdict.outcome is Outcome.ANSWER:
@@ -111,12 +99,15 @@ class Sender:
         report = reply.verdict.report(reply.tokens, words, was_sent=reply.was_sent)
         self._ledger.settle(move.reservation, report)
 
-    def _note_size(self, call: Call, move: Send, reply: Reply) -> None:
+    def _learn(self, call: Call, target: Target, reply: Reply) -> None:
+        """Take in what it tells of sizes, and in passing."""
         outcome = reply.verdict.outcome
         if outcome is Outcome.ANSWER:
-            self._sizes.served(move.target.key, call.request.tokens)
+            self._sizes.served(target.key, call.request.tokens)
         elif outcome is Outcome.TOO_LARGE:
-            self._sizes.refused(move.target.key, call.request.tokens)
+            self._sizes.refused(target.key, call.request.tokens)
+        if others := reply.verdict.hint.others:
+            self._asides.hear(target, others, self._clock.monotonic())
 
     def _attempt(
         self, move: Send, reply: Reply, started: float, told: tuple[Reading, ...]
@@ -130,7 +121,7 @@ class Sender:
             status=reply.status,
             seconds=seconds,
             delay=hint.delay,
-            words=self._words(reply),
+            words=self._words(reply) if reply.error is not None or reply.detail else "",
             began=self._clock.time() - seconds,
             tokens=reply.tokens,
             readings=hint.readings or told,
@@ -138,8 +129,6 @@ class Sender:
 
     def _words(self, reply: Reply) -> str:
         """Return the provider's words, redacted before they are cut: half a key is not found."""
-        if reply.error is None and not reply.detail:
-            return ""
         said = error_of(reply.error)
         words = said.message if said is not None and said.message else reply.detail
         return " ".join(self._redact(words).split())[:LONGEST_WORDS]

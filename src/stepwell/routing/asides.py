@@ -7,7 +7,7 @@ Counters of what the ledger does not count (input tokens, neurons, credits) are 
 their reset.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from stepwell.quota.ledger import LimitStatus
@@ -39,7 +39,8 @@ class Asides:
             self._beyond[target.key] = now + _A_WHILE
         elif self._beyond:
             self._beyond.pop(target.key, None)
-        self.hear(target, hint.others, now)
+        if hint.others:
+            self.hear(target, hint.others, now)
 
     def hear(self, target: Target, others: Iterable[Other], now: float) -> None:
         """Remember counters for people."""
@@ -51,7 +52,7 @@ class Asides:
             if len(counters) > _MOST:
                 del counters[next(iter(counters))]
 
-    def sorted(self, hops: list[Hop], now: float) -> list[Hop]:
+    def sorted(self, hops: Sequence[Hop], now: float) -> Sequence[Hop]:
         """Return these in their order, but last those that were served beyond a soft limit."""
         if not self._beyond:
             return hops

@@ -6,6 +6,8 @@ targets have refused do (see `size`): estimates are rough, and a guess may not f
 """
 
 from collections.abc import Container, Iterable, Mapping, Sequence
+from functools import lru_cache
+from math import inf
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -57,16 +59,48 @@ def lacking(step: Step, needs: Needs) -> str:
     return ""
 
 
-def fit(steps: Sequence[Step], needs: Needs) -> list[Step]:
+class Takes(NamedTuple):
+    """What each of some steps surely takes.
+
+    Attributes:
+        capabilities: That all have; None if nothing is known of any.
+        context: Tokens; inf if no step's is known.
+        is_free: None costs money.
+    """
+
+    capabilities: frozenset[str] | None
+    context: float
+    is_free: bool
+
+
+@lru_cache(maxsize=256)
+def all_take(steps: tuple[Step, ...]) -> Takes:
+    """Return what each of these steps takes, so that most requests need no look at each."""
+    known = [step.capabilities for step in steps if step.capabilities is not None]
+    return Takes(
+        frozenset.intersection(*known) if known else None,
+        min((step.context for step in steps if step.context is not None), default=inf),
+        not any(step.paid for step in steps),
+    )
+
+
+def fit(steps: Sequence[Step], needs: Needs) -> Sequence[Step]:
     """Return the steps that may serve, in order; only those that probably do, if there are any.
 
     Raises:
         BadRequest: None may: `no_free_step`, `unsupported_parameter` or `context_length_exceeded`.
     """
+    prompt, answer, capabilities, free = needs
+    takes = all_take(tuple(steps))
+    if (
+        prompt + answer <= takes.context
+        and (takes.capabilities is None or capabilities <= takes.capabilities)
+        and (takes.is_free or not free)
+    ):
+        return steps
     fitting = [step for step in steps if not lacking(step, needs)]
     if not fitting:
         raise _refusal(steps, needs)
-    prompt, answer = needs.prompt_tokens, needs.answer_tokens
     # Many providers refuse a prompt that leaves too little of the context for `max_tokens`.
     roomy = [step for step in fitting if step.context is None or prompt + answer <= step.context]
     return roomy or fitting

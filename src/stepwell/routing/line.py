@@ -173,6 +173,7 @@ class Line:
         epoch: Its number.
         alarm: Monotonic time of the next epoch, if nothing happens before; inf if none is known.
         patient: How many wait for quota, and not for evidence only.
+        wanted: How many wait for each target, by its key; those for which nobody does are not there.
     """
 
     def __init__(self) -> None:
@@ -180,7 +181,7 @@ class Line:
         self.alarm = inf
         self.patient = 0
         self._clients: dict[str, list[Place]] = {}  # whose turn it is comes first
-        self._wanted: Counter[str] = Counter()
+        self.wanted: Counter[str] = Counter()
         self._groups: dict[frozenset[str], _Group] = {}
         self._walls: dict[frozenset[str], _Wall] = {}
         # The first to come of those who wait for evidence at these targets for so many tokens.
@@ -199,7 +200,7 @@ class Line:
 
     def wants(self, targets: Iterable[Reservable]) -> bool:
         """Whether anybody waits for one of these."""
-        return bool(self._wanted) and any(target.key in self._wanted for target in targets)
+        return any(target.key in self.wanted for target in targets)
 
     def rank(self, place: Place) -> int:
         """Return its place among those that compete with it: 1 is the first."""
@@ -215,7 +216,7 @@ class Line:
     def join(self, place: Place) -> None:
         place.joined = self.epoch
         insort(self._clients.setdefault(place.client, []), place, key=_NUMBER)
-        self._wanted.update(place.keys)
+        self.wanted.update(place.keys)
         if place.is_patient:
             self.patient += 1
             self._groups.setdefault(place.keys, _Group()).add(place)
@@ -230,9 +231,9 @@ class Line:
             del self._clients[place.client]
         self._end_patience(place)
         for key in place.keys:
-            self._wanted[key] -= 1
-            if not self._wanted[key]:
-                del self._wanted[key]
+            self.wanted[key] -= 1
+            if not self.wanted[key]:
+                del self.wanted[key]
         if any(wall.first is place for wall in self._walls.values()):
             self.renew()
 

@@ -1,6 +1,8 @@
 """Attempt and Trail: the record of how a request went down its chain."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 
 from stepwell.quota.ledger import Block
 from stepwell.quota.reading import Reading
@@ -9,8 +11,7 @@ from stepwell.quota.reading import Reading
 MAX_HEADER = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One call of an upstream.
 
     Attributes:
@@ -59,7 +60,12 @@ class Trail:
 
     def header(self) -> str:
         """Return the trail as one bounded ASCII line: `groq/llama:rate_limited(429), a/m:answer`."""
-        text = ", ".join(map(str, self.attempts))
-        if not (text.isascii() and text.isprintable()):
-            text = "".join(char if " " <= char < "\x7f" else "?" for char in text)
-        return text if len(text) <= MAX_HEADER else text[: MAX_HEADER - 4] + " ..."
+        return _bounded(", ".join(map(str, self.attempts)))
+
+
+@lru_cache(maxsize=1024)
+def _bounded(text: str) -> str:
+    """Return a text as one line of ASCII that is no longer than a header may be."""
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(char if " " <= char < "\x7f" else "?" for char in text)
+    return text if len(text) <= MAX_HEADER else text[: MAX_HEADER - 4] + " ..."

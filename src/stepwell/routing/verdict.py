@@ -5,7 +5,7 @@ status. The name then decides everything else, in `TABLE`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -121,14 +121,14 @@ _NOTHING = Hint()
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An outcome with what the provider said about it."""
+    """An outcome with what the provider said about it, and what follows (`rule`)."""
 
     outcome: Outcome
     hint: Hint = _NOTHING
+    rule: Rule = field(init=False, compare=False, repr=False)
 
-    @property
-    def rule(self) -> Rule:
-        return TABLE[self.outcome]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rule", TABLE[self.outcome])
 
     def report(self, tokens: int | None, words: str = "", *, was_sent: bool = True) -> Report:
         """Return what the ledger is told.
@@ -138,8 +138,7 @@ class Verdict:
             words: The provider's words, redacted.
             was_sent: The provider may have seen the request.
         """
-        rule = TABLE[self.outcome]
-        hint = self.hint
+        rule, hint = self.rule, self.hint
         if hint is _NOTHING and rule.bench is None and was_sent:
             return Report(rule.ended, tokens, words=words)
         return Report(

@@ -11,10 +11,13 @@
 A pass tries each target at most once. A request that can wait does not give up: after its wait it
 goes down once more (`anew`). Replies that may become the answer if nothing better comes
 (a refusal awaiting a second opinion, an empty completion) are held meanwhile.
+
+Moves live as long as it takes to carry them out; that they are not frozen is a third of their cost.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from stepwell.quota.ledger import Exhausted, Reservation
@@ -29,14 +32,14 @@ ReplyT = TypeVar("ReplyT")
 CHANCES: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reserve:
     """Ask the ledger for the first of these with room."""
 
     targets: list[Target]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Send:
     """Call this step on this reservation."""
 
@@ -45,19 +48,19 @@ class Send:
     reservation: Reservation
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pause:
     """Wait a moment, with jitter, before the second pass."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Deliver(Generic[ReplyT]):
     """Hand this reply to the client."""
 
     reply: ReplyT
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GiveUp:
     """Nothing could serve; `exhausted` is the ledger's last word, None if all were tried."""
 
@@ -66,6 +69,13 @@ class GiveUp:
 
 Hop: TypeAlias = tuple[Step, Target]
 """A target, and the step that it belongs to."""
+
+
+@lru_cache(maxsize=256)
+def hops_of(steps: tuple[Step, ...]) -> tuple[Hop, ...]:
+    """Return whom to ask by these steps, in order."""
+    return tuple((step, target) for step in steps for target in step.targets)
+
 
 Move = Reserve | Send | Pause | Deliver[ReplyT] | GiveUp
 
@@ -111,9 +121,11 @@ class Waterfall(Generic[ReplyT]):
         return self._reserve()
 
     def reserved(self, reservation: Reservation) -> Send:
-        hop = next(hop for hop in self._left if hop[1] is reservation.target)
-        self._sent = hop
-        return Send(*hop, reservation)
+        for hop in self._left:
+            if hop[1] is reservation.target:
+                self._sent = hop
+                return Send(*hop, reservation)
+        raise LookupError(reservation)  # nobody reserves what was not asked for
 
     def exhausted(self, answer: Exhausted) -> Move[ReplyT]:
         return self._bottom(answer)

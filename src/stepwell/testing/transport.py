@@ -52,7 +52,7 @@ class _Player(httpx.AsyncByteStream):
 
     async def next(self) -> Head | Send | None:
         try:
-            async with Deadline(self._clock, self._read_timeout):
+            with Deadline(self._clock, self._read_timeout):
                 act = await self._performance.next()
         except TimeoutError as error:
             raise httpx.ReadTimeout("", request=self._request) from error

@@ -6,6 +6,7 @@ only a cancellation passes through, and then nothing is left open.
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import httpx
@@ -39,8 +40,7 @@ _NOT_SENT: Final = (
 )
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(msgspec.Struct):
     """What one attempt came to.
 
     Attributes:
@@ -64,8 +64,7 @@ class Reply:
     was_sent: bool = True
 
 
-@dataclass(slots=True)
-class OpenStream:
+class OpenStream(msgspec.Struct):
     """A stream that has begun, and the answer that it reads from."""
 
     relay: Relay
@@ -77,17 +76,15 @@ class OpenStream:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long one attempt may take, in seconds.
+    """How long an attempt may take beside its step's own time, in seconds.
 
     Attributes:
         connect: To connect.
-        attempt: Until a buffered answer is whole.
         first_token: Until a stream's first meaningful delta.
         idle: Between two events of a stream.
     """
 
     connect: float
-    attempt: float
     first_token: float
     idle: float
 
@@ -99,34 +96,39 @@ class Endpoint:
         line: What sends, with the key in its headers.
         dialect: How the provider speaks of its quota.
         clock: For all time.
+        patience: How long an attempt may take.
     """
 
-    def __init__(self, line: Line, *, dialect: dialects.Dialect, clock: Clock) -> None:
+    def __init__(
+        self, line: Line, *, dialect: dialects.Dialect, clock: Clock, patience: Patience
+    ) -> None:
         self._line = line
         self._dialect = dialect
         self._clock = clock
+        self._patience = patience
 
     async def attempt(
         self,
         request: ChatRequest,
         step: Step,
-        patience: Patience,
         observe: Callable[[Hint], object],
+        within: Deadline | None = None,
     ) -> Reply:
         """Call the upstream once.
 
         Args:
             request: The client's.
-            step: Which model, with which parameters.
-            patience: How long it may take.
+            step: Which model, with which parameters, for how long.
             observe: Told what the head of an answer says of quota as soon as it is there.
+            within: The request's own deadline, if that runs in this task.
         """
-        seconds = (
-            min(patience.attempt, patience.first_token) if request.stream else patience.attempt
-        )
+        seconds, patience = step.timeout, self._patience
+        if request.stream:
+            seconds = min(seconds, patience.first_token)
         try:
-            async with Deadline(self._clock, seconds):
-                return await self._call(request, step, patience, observe)
+            with Deadline(self._clock, seconds, within=within):
+                answer = await self._line.open(request.body_for(step), patience.connect)
+                return await self._reply(answer, request, observe)
         except TimeoutError:
             return _unreachable("timeout")
         except _NOT_SENT as error:
@@ -134,21 +136,17 @@ class Endpoint:
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             return _unreachable(_name(error))
 
-    async def _call(
-        self,
-        request: ChatRequest,
-        step: Step,
-        patience: Patience,
-        observe: Callable[[Hint], object],
+    async def _reply(
+        self, answer: Answer, request: ChatRequest, observe: Callable[[Hint], object]
     ) -> Reply:
-        answer = await self._line.open(request.body_for(step), patience.connect)
+        """Read an answer as far as needed; what is no open stream is closed after that."""
         is_open = False
         try:
             if not 200 <= answer.status < 300:
                 return await self._refusal(answer)
             observe(self._hint(answer, None))
             if request.stream and not _is_json(answer.headers):
-                reply = await self._stream(answer, request, patience)
+                reply = await self._stream(answer, request)
                 is_open = reply.verdict.outcome is Outcome.ANSWER
                 return reply
             return await self._whole(answer, request)
@@ -181,11 +179,11 @@ class Endpoint:
         outcome = Outcome.ANSWER if content.is_answer else Outcome.EMPTY
         return Reply(Verdict(outcome), status, body, tokens=content.tokens)
 
-    async def _stream(self, answer: Answer, request: ChatRequest, patience: Patience) -> Reply:
+    async def _stream(self, answer: Answer, request: ChatRequest) -> Reply:
         relay = Relay(
             _reader(answer),
             clock=self._clock,
-            idle_timeout=patience.idle,
+            idle_timeout=self._patience.idle,
             drop_usage=not request.wants_usage,
             every_choice=request.choices > 1,
             keep=request.is_resumable,
@@ -220,7 +218,14 @@ def _name(error: Exception) -> str:
 
 
 def _header(headers: RawHeaders, wanted: bytes) -> bytes:
-    return next((value for name, value in headers if name.lower() == wanted), b"")
+    place = _place(next(zip(*headers, strict=True), ()), wanted)
+    return b"" if place is None else headers[place][1]
+
+
+@lru_cache(maxsize=256)
+def _place(names: tuple[bytes, ...], wanted: bytes) -> int | None:
+    """Find a header; a provider sends the same names with every answer, so this is rarely done."""
+    return next((place for place, name in enumerate(names) if name.lower() == wanted), None)
 
 
 def _is_json(headers: RawHeaders) -> bool:

@@ -174,7 +174,7 @@ class Relay:
             yield piece
         is_even = self._is_even()
         try:
-            async with Deadline(self._clock, self._idle_timeout) as idle:
+            with Deadline(self._clock, self._idle_timeout) as idle:
                 while not (self.broken or self.is_done or self._eof):
                     chunk = await self._read_body()
                     if is_even and is_plain_event(chunk):
@@ -200,7 +200,7 @@ class Relay:
     async def drain(self) -> None:
         """Read the little that may follow the last event, so that the connection can be kept."""
         try:
-            async with Deadline(self._clock, DRAIN_SECONDS):
+            with Deadline(self._clock, DRAIN_SECONDS):
                 while not (self._eof or self.broken):
                     await self._read_chunk()
         except TimeoutError:

@@ -1,0 +1,98 @@
+"""Deadlines within each other: one timer, and each ends its own block."""
+
+import asyncio
+
+import pytest
+
+from stepwell.clock import Deadline
+from stepwell.testing import FakeClock
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def timers(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The delays of all timers that were set."""
+    delays: list[float] = []
+    call_later = clock.call_later
+
+    def counted(delay: float, *args: object) -> object:
+        delays.append(delay)
+        return call_later(delay, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(clock, "call_later", counted)
+    return delays
+
+
+async def nested(clock: FakeClock, *, outer: float, inner: float, work: float) -> list[str]:
+    """Return which of two deadlines expire, in order, with work in the inner block and after it."""
+    expired = []
+    try:
+        with Deadline(clock, outer, soonest=inner) as total:
+            try:
+                with Deadline(clock, inner, within=total):
+                    await clock.sleep(work)
+            except TimeoutError:
+                expired.append("inner")
+            await clock.sleep(work)
+    except TimeoutError:
+        expired.append("outer")
+    return expired
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "work", "expired"),
+    [
+        (9.0, 5.0, 1.0, []),
+        (9.0, 5.0, 6.0, ["inner", "outer"]),
+        (20.0, 5.0, 6.0, ["inner"]),
+        (5.0, 9.0, 6.0, ["outer"]),
+        (5.0, 9.0, 3.0, ["outer"]),
+        (5.0, 5.0, 6.0, ["outer"]),
+    ],
+)
+async def test_each_ends_its_own_block(
+    clock: FakeClock, outer: float, inner: float, work: float, expired: list[str]
+) -> None:
+    """What is within goes on after the inner one; where both are due at once, the outer one is it."""
+    assert await clock.run(nested(clock, outer=outer, inner=inner, work=work)) == expired
+
+
+async def test_two_that_are_kept_cost_one_timer(clock: FakeClock, timers: list[float]) -> None:
+    """The inner one finds the timer set for the time at which it may be due."""
+    assert await clock.run(nested(clock, outer=9.0, inner=5.0, work=0.0)) == []
+    assert timers.count(5.0) == 1
+    assert 9.0 not in timers
+
+
+async def test_a_cancellation_from_elsewhere_ends_both(clock: FakeClock) -> None:
+    """Neither takes it for its own."""
+    task = asyncio.ensure_future(nested(clock, outer=9.0, inner=5.0, work=20.0))
+    await clock.advance(1.0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_an_inner_one_that_comes_again_has_its_full_time(clock: FakeClock) -> None:
+    """As with one provider after another: each gets its own, within the whole."""
+
+    async def tries() -> list[float]:
+        ends = []
+        start = clock.monotonic()
+        try:
+            with Deadline(clock, 12.0, soonest=5.0) as total:
+                while True:
+                    try:
+                        with Deadline(clock, 5.0, within=total):
+                            await clock.sleep(100)
+                    except TimeoutError:
+                        ends.append(clock.monotonic() - start)
+        except TimeoutError:
+            ends.append(clock.monotonic() - start)
+        return ends
+
+    assert await clock.run(tries()) == [5.0, 10.0, 12.0]
