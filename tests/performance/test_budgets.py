@@ -32,10 +32,12 @@ LIFE: Final = 2_000
 
 EVENTS: Final = 50
 
-# Calls of functions for one request, Python's and C's: a whole answer, a stream of EVENTS, one whose
-# first step is skipped for want of quota, one whose first step refuses. As counted, and a tenth.
+# Calls of functions for one request, Python's and C's: a whole answer, one of a hundred in a second, a
+# stream of EVENTS, one whose first step is skipped for want of quota, one whose first step refuses. As
+# counted, and a tenth.
 BUDGETS: Final = {
     "whole": 1131,
+    "busy": 927,
     "stream": 2779,
     "dry": 1146,
     "refused": 4312,
@@ -57,6 +59,7 @@ HEADERS: Final = {
     "x-ratelimit-remaining-tokens": "5900000",
     "x-ratelimit-reset-tokens": "7ms",
 }
+AMPLE: Final = ["100000 requests/minute", "100000000 tokens/minute", "1000000 requests/day"]
 LIMITS: Final = ["1000 requests/minute", "1000000 tokens/minute", "100000 requests/day"]
 USAGE: Final = {"prompt_tokens": 20, "completion_tokens": 60, "total_tokens": 80}
 
@@ -111,11 +114,13 @@ def _settings() -> dict[str, Any]:
         "api_keys": [KEY],
         "providers": {
             "sound": {**provider, "base_url": "http://sound.test/v1"},
+            "ample": {**provider, "base_url": "http://sound.test/v1", "limits": AMPLE},
             "dry": {**provider, "base_url": "http://dry.test/v1"},
             "drying": {**provider, "base_url": "http://drying.test/v1"},
         },
         "chains": {
             "whole": ["sound/m"],
+            "busy": ["ample/m"],
             "stream": ["sound/m"],
             "dry": ["dry/m", "sound/m"],
             "refused": ["drying/m", "sound/m"],
@@ -128,6 +133,7 @@ class Site:
 
     def __init__(self, chain: str) -> None:
         self.clock = FakeClock()
+        self._every = 0.01 if chain == "busy" else 1.0
         self.transport = Canned()
         self.app = create_app(_settings(), transport=self.transport, clock=self.clock)
         body = {"model": chain, "messages": [{"role": "user", "content": "hi"}]}
@@ -155,14 +161,14 @@ class Site:
         self._sent += len(message.get("body", b""))
 
     async def ask_often(self, times: int, around: Callable[[], Any] | None = None) -> None:
-        """Ask once a second; what is done in between is not `around` the request."""
+        """Ask once in a while; what is done in between is not `around` the request."""
         for _ in range(times):
             if around is None:
                 await self.ask()
             else:
                 with around():
                     await self.ask()
-            await self.clock.advance(1.0)
+            await self.clock.advance(self._every)
 
     def _scope(self) -> dict[str, Any]:
         return {

@@ -40,6 +40,7 @@ STEPS = st.lists(
         st.tuples(st.just("settle"), st.integers(0, 9), st.just(Report(Ended.SUCCESS, 40))),
         st.tuples(st.just("release"), st.integers(0, 9), st.none()),
         st.tuples(st.just("snapshot"), st.just(0), st.none()),
+        st.tuples(st.just("wait"), st.just(0), st.floats(0.0, 0.08)),
         st.tuples(st.just("wait"), st.just(0), st.floats(0.0, 0.4)),
     ),
     max_size=80,
@@ -89,5 +90,5 @@ async def test_a_ledger_with_tabs_says_what_one_without_says(
 
 async def test_such_histories_use_tabs() -> None:
     """Else nothing would have been compared."""
-    _, was_open = await _played([("reserve", 0, 10)])
+    _, was_open = await _played([("reserve", 0, 10), ("reserve", 0, 10)])
     assert was_open

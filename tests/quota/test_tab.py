@@ -7,7 +7,7 @@ from stepwell.quota.ledger import Bench, Ended, Report
 from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.quota.pool import Pool
 from stepwell.quota.reading import Reading
-from stepwell.quota.tab import CALLS, LIFE, PLENTY
+from stepwell.quota.tab import CALLS, LIFE, OFTEN, PLENTY
 from stepwell.routing.chain import Target
 
 PLENTIFUL = PLENTY * CALLS
@@ -19,9 +19,23 @@ def _desk(*limits: str, concurrency: int | None = None) -> Desk:
     return desk
 
 
-def _opens(desk: Desk, need: int = 10) -> bool:
+def _open(desk: Desk, need: int = 10) -> None:
+    """Ask twice, as nobody opens a tab for who comes once in a while."""
     desk.open_tab(0.0, need)
+    desk.open_tab(0.0, need)
+
+
+def _opens(desk: Desk) -> bool:
+    _open(desk)
     return desk.tab.is_open
+
+
+def test_a_tab_is_opened_for_who_comes_often() -> None:
+    """A call now and then is booked at once."""
+    desk = _desk("9999 requests/minute")
+    for moment, is_open in ((0.0, False), (OFTEN, False), (1.5 * OFTEN, True)):
+        desk.open_tab(moment, 10)
+        assert desk.tab.is_open is is_open
 
 
 def test_a_tab_is_opened_only_where_every_limit_leaves_plenty() -> None:
@@ -60,7 +74,7 @@ def test_readings_and_cooldowns_are_heeded() -> None:
 def test_a_tab_admits_so_many_calls_and_tokens_and_for_so_long() -> None:
     """Each of the three ends it by itself."""
     desk = _desk("9999 requests/minute")
-    desk.open_tab(0.0, 10)
+    _open(desk)
     tab = desk.tab
     assert not tab.admits(LIFE, 10)
     assert not tab.admits(0.0, 10 * CALLS + 1)
@@ -70,7 +84,7 @@ def test_a_tab_admits_so_many_calls_and_tokens_and_for_so_long() -> None:
     tab.end(1, 10 * CALLS - 10, 10 * CALLS - 9, 0.0, 0.0)
     assert not tab.admits(0.0, 10), "it came to more than was taken"
     desk.post()
-    desk.open_tab(0.0, 10)
+    _open(desk)
     for call in range(CALLS):
         assert tab.admits(0.0, 10)
         tab.take(2 + call, 1, 0.0)
@@ -82,7 +96,7 @@ def test_a_tab_admits_so_many_calls_and_tokens_and_for_so_long() -> None:
 def test_the_last_reading_on_a_tab_is_believed_when_it_is_booked(left: int) -> None:
     """What it says is left holds from then on, less what started after it."""
     desk = _desk("9999 requests/minute")
-    desk.open_tab(0.0, 10)
+    _open(desk)
     for call, remaining in ((1, 400), (2, left)):
         reading = Reading(Metric.REQUESTS, 60.0, 9999, remaining, 30.0, Scope.MODEL)
         desk.tab.take(call, 10, 0.0)
@@ -102,7 +116,7 @@ def test_who_shares_an_account_finds_all_booked() -> None:
     desk, sibling = Desk("a/m", "a", shared), Desk("a/n", "a", shared)
     for each in (desk, sibling):
         each.adopt(Target("a", "a", each.key, limits))
-    desk.open_tab(0.0, 1)
+    _open(desk, 1)
     desk.tab.take(1, 1, 0.0)
     sibling.post()
     assert shared.in_flight == 1

@@ -19,7 +19,7 @@ from stepwell.quota.limit import Scope
 from stepwell.quota.pool import Pool, Tally
 from stepwell.quota.reading import Reading
 from stepwell.quota.slow_start import SlowStart
-from stepwell.quota.tab import CALLS, PLENTY, Entry, Event, Tab
+from stepwell.quota.tab import CALLS, OFTEN, PLENTY, Entry, Event, Tab
 
 # A target whose last answer was a refusal is probed once in so many seconds.
 _PROBE_EVERY = 1.0
@@ -67,6 +67,7 @@ class Desk:
     """
 
     __slots__ = (
+        "_asked_at",
         "_explained",
         "_gates",
         "_probes",
@@ -98,6 +99,7 @@ class Desk:
         self._slots = Slots(shared)
         self._slow_start = SlowStart(self.pools)
         self._gates: tuple[Gate, ...] = ()
+        self._asked_at = -inf
         self._explained = False  # a count says when a refused target has room again
         # The last question that found it shut, for so many tokens, in that version of its pools: it is
         # shut for as many until then. Most of a long chain is, when it is worth being long.
@@ -199,7 +201,10 @@ class Desk:
         return probe
 
     def open_tab(self, now: float, need: int) -> None:
-        """Let the next calls be booked later, if there is plenty of room for them."""
+        """Let the next calls be booked later, if they are many and there is plenty of room for them."""
+        is_busy, self._asked_at = now - self._asked_at < OFTEN, now
+        if not is_busy:
+            return
         calls, tokens = PLENTY * CALLS, PLENTY * CALLS * need
         if all(gate.has_plenty(now, calls, tokens) for gate in self._all_gates()):
             self.tab.open(now, need)

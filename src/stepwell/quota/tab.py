@@ -22,6 +22,8 @@ CALLS: Final = 32
 PLENTY: Final = 4
 # Seconds for which it admits any: about as often as readings tell something new of a minute.
 LIFE: Final = 0.25
+# Seconds within which another call must follow for it to be worth opening one.
+OFTEN: Final = 0.05
 
 
 class Event(IntEnum):
