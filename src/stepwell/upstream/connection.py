@@ -14,7 +14,8 @@ drops the socket.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
+from collections import deque
+from collections.abc import AsyncIterable, Callable, Iterator, Sequence
 from typing import Final, cast
 
 import httptools
@@ -202,21 +203,30 @@ class Connection(asyncio.Protocol):
         self.transport.write(head + body if body else head)
         return answer
 
-    async def send(self, answer: Answer, body: bytes, seconds: float | None = None) -> None:
+    async def send(
+        self,
+        answer: Answer,
+        body: Sequence[bytes | memoryview],
+        seconds: float | None = None,
+    ) -> None:
         """Write a large body, piece by piece; once the answer has begun, only as far as it is wanted.
+
+        Args:
+            answer: Its own.
+            body: In parts that follow each other.
+            seconds: For which the socket may take nothing.
 
         Raises:
             httpx.WriteTimeout: The socket took nothing for so many seconds.
         """
-        view = memoryview(body)
-        start = 0
-        while start < len(view) and self._wants_more(answer):
-            self._is_whole = start + PIECE >= len(view)
-            await self.write(view[start : start + PIECE], seconds)
-            start += PIECE
-        if start < len(view) and answer is self._answer and answer.status < 300:
+        pieces = deque(_cut(body))
+        while pieces and self._wants_more(answer):
+            piece = pieces.popleft()
+            self._is_whole = not pieces
+            await self.write(piece, seconds)
+        if pieces and answer is self._answer and answer.status < 300:
             self._is_whole = True
-            self.transport.write(view[start:])  # who answers so reads on
+            self.transport.writelines(pieces)  # who answers so reads on
 
     async def send_stream(
         self, answer: Answer, pieces: AsyncIterable[bytes], seconds: float | None = None
@@ -395,6 +405,14 @@ class Connection(asyncio.Protocol):
 
     def _is_all_sent(self) -> bool:
         return self.transport.get_write_buffer_size() == 0
+
+
+def _cut(body: Sequence[bytes | memoryview]) -> Iterator[memoryview]:
+    """Yield the parts of a body in pieces of at most PIECE bytes."""
+    for part in body:
+        view = memoryview(part)
+        for start in range(0, len(view), PIECE):
+            yield view[start : start + PIECE]
 
 
 def _nobody(connection: Connection) -> None:

@@ -187,12 +187,13 @@ class PreparedLine:
         self._origin = origin
         self._head = head + b"content-length: "
 
-    async def open(self, body: bytes, connect: float) -> Answer:
+    async def open(self, body: Sequence[bytes | memoryview], connect: float) -> Answer:
         """See Line; all other times are the caller's to watch."""
         connection = await self._transport.connection(self._origin, connect)
-        head = b"%b%d\r\n\r\n" % (self._head, len(body))
-        if len(body) <= SMALL:
-            answer = connection.ask(head, body)
+        size = sum(map(len, body))
+        head = b"%b%d\r\n\r\n" % (self._head, size)
+        if size <= SMALL:
+            answer = connection.ask(head, b"".join(body))
         else:
             answer = connection.ask(head, None)
             await connection.send(answer, body)
@@ -370,7 +371,7 @@ async def _upload(
 ) -> None:
     """Send a large or a streamed body."""
     if content is not None:
-        await connection.send(answer, content, seconds)
+        await connection.send(answer, [content], seconds)
         return
     assert isinstance(request.stream, httpx.AsyncByteStream)
     is_chunked = "content-length" not in request.headers
