@@ -58,7 +58,18 @@ def relay(clock: FakeClock) -> Make:
 async def read(relay: Relay) -> bytes:
     """Look ahead, then take everything."""
     await relay.look_ahead()
-    return b"".join([piece async for piece in relay.pieces()])
+    return b"".join(await pieces_of(relay))
+
+
+async def pieces_of(relay: Relay) -> list[bytes]:
+    """Take what follows when it was looked ahead."""
+    pieces: list[bytes] = []
+
+    async def write(piece: bytes) -> None:
+        pieces.append(piece)
+
+    await relay.pour(write)
+    return pieces
 
 
 # --- looking ahead
@@ -124,7 +135,7 @@ async def test_an_empty_completion_has_finished_without_an_answer(relay: Make) -
     stream = relay(ROLE, STOP, DONE)
     await stream.look_ahead()
     assert (stream.is_answer, stream.finished, stream.broken) == (False, True, "")
-    assert b"".join([piece async for piece in stream.pieces()]) == ROLE + STOP + DONE
+    assert b"".join(await pieces_of(stream)) == ROLE + STOP + DONE
 
 
 @pytest.mark.parametrize(
@@ -183,7 +194,7 @@ async def test_each_piece_holds_whole_events(relay: Make) -> None:
     whole = ROLE + HELLO * 5 + STOP + DONE
     stream = relay(*(whole[at : at + 33] for at in range(0, len(whole), 33)))
     await stream.look_ahead()
-    async for piece in stream.pieces():
+    for piece in await pieces_of(stream):
         assert piece.startswith(b"data: ")
         assert piece.endswith(b"\n\n")
 

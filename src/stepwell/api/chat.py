@@ -113,12 +113,11 @@ class ChatCompletions:
     async def _relay(self, call: Call, presence: Presence, events: EventStream) -> None:
         answer = await self._gateway.dispatcher.descend(call)
         with answer:
-            async with aclosing(answer), aclosing(answer.pieces()) as pieces:
+            async with aclosing(answer):
                 await events.open(answer_headers(answer))
                 if events.was_early:
                     await events.write(_story_of(answer))
-                async for piece in pieces:
-                    await events.write(piece)
+                await answer.pour(events.write)
                 presence.stop()
                 await events.close()
                 await answer.drain()

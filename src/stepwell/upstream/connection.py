@@ -15,7 +15,7 @@ drops the socket.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Sequence
 from typing import Final, cast
 
 import httptools
@@ -50,6 +50,7 @@ class Answer:
     __slots__ = (
         "_connection",
         "_error",
+        "_loop",
         "_size",
         "_waiter",
         "chunks",
@@ -62,9 +63,10 @@ class Answer:
 
     def __init__(self, connection: "Connection") -> None:
         self._connection: Connection | None = connection
+        self._loop = connection.loop
         self.chunks: list[bytes] = []  # the connection adds to it
         self._size = 0
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bytes] | None = None
         self._error: httpx.TransportError | None = None
         self.status = 0
         self.reason = b""
@@ -73,42 +75,23 @@ class Answer:
         self.is_complete = False
 
     async def head(self) -> None:
-        """Wait for status and headers."""
-        while not self.status:
-            if self._error is not None:
-                raise self._error
-            assert self._connection is not None
-            self._waiter = self._connection.loop.create_future()
-            try:
-                await self._waiter
-            except BaseException:
-                self.close()
-                raise
+        """Wait for status and headers; nothing of a body comes before them."""
+        if not self.status:
+            await self.read()
 
-    async def read(self) -> bytes:
+    def read(self) -> Awaitable[bytes]:
         """Return all of the body that has come and was not read; wait for some; empty at the end.
+
+        That is a future itself and no coroutine around one, which every event of a stream would
+        pay for. One reader at a time.
 
         Raises:
             httpx.TransportError: The body was cut off, or the answer closed.
         """
-        chunks = self.chunks
-        while not chunks:
-            if self._error is not None:
-                raise self._error
-            if self._connection is None:
-                return b""
-            self._waiter = self._connection.loop.create_future()
-            try:
-                await self._waiter
-            except BaseException:
-                self.close()
-                raise
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
-        if self._size >= HIGH_WATER and self._connection is not None:
-            self._connection.resume()
-        self._size = 0
-        return data
+        self._waiter = waiter = self._loop.create_future()
+        if self.chunks or self._connection is None:
+            self.wake()
+        return waiter
 
     def close(self) -> None:
         """Read no more: before its end the socket is dropped, at once, since nobody takes the rest."""
@@ -124,8 +107,7 @@ class Answer:
     def arrived(self, size: int) -> bool:
         """Some of the body is there; return whether too much waits to be read."""
         self._size += size
-        if self._waiter is not None:
-            self.wake()
+        self.wake()
         return self._size >= HIGH_WATER
 
     def end(self, error: httpx.TransportError | None = None) -> None:
@@ -136,11 +118,25 @@ class Answer:
         self.wake()
 
     def wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+        """Give whoever waits what there is by now."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is None or waiter.done():
+            return  # nobody, or one who was cancelled: what has come is kept
+        if self.chunks:
+            waiter.set_result(self._taken())
+        elif self._error is not None:
+            waiter.set_exception(self._error)
+        else:
+            waiter.set_result(b"")
+
+    def _taken(self) -> bytes:
+        chunks = self.chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        if self._size >= HIGH_WATER and self._connection is not None:
+            self._connection.resume()
+        self._size = 0
+        return data
 
 
 class Connection(asyncio.Protocol):

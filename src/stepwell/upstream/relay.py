@@ -6,7 +6,7 @@ may carry an error, a finish or usage.
 """
 
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import httpx
@@ -15,6 +15,8 @@ import msgspec
 from stepwell.clock import Clock, Deadline
 from stepwell.upstream.completion import decode, read_content, text_of
 from stepwell.upstream.sse import EventSplitter, EventTooLarge, event_data, events_in
+
+Write = Callable[[bytes], Awaitable[object]]
 
 # How much may come before the first meaningful delta. Role preambles and pings are a few hundred
 # bytes; a provider that sends this much without a word is let through rather than held back.
@@ -165,18 +167,24 @@ class Relay:
             if size > MAX_HELD_BYTES or len(self._held) > MAX_HELD_EVENTS:
                 self.is_answer = True
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield whole events in the bytes that came, until the stream has ended or broken."""
-        held, self._held = self._out(self._held), []
-        late, self._late = self._sifted(self._late), ()
-        rest, self._rest = self._rest, b""
-        if piece := held + late + (self._relayed(rest) if rest else b""):
-            yield piece
+    async def pour(self, write: Write) -> None:
+        """Write whole events in the bytes that came, until the stream has ended or broken.
+
+        Args:
+            write: Takes them; its errors pass through, and its time is nobody's silence.
+        """
+        if piece := self._ahead():
+            await write(piece)
         is_even = self._is_even()
+        idle = Deadline(self._clock, self._idle_timeout)
         try:
-            with Deadline(self._clock, self._idle_timeout) as idle:
+            with idle:
                 while not (self.broken or self.is_done or self._eof):
-                    chunk = await self._read_body()
+                    try:
+                        chunk = await self._read_body()
+                    except BREAKS as error:
+                        self.broken = _lost(error)
+                        break
                     if is_even and is_plain_event(chunk):
                         piece = chunk
                         self._count(chunk, 1)
@@ -184,18 +192,25 @@ class Relay:
                         self._eof = not chunk
                         piece = self._relayed(chunk)
                         is_even = self._is_even()
-                    idle.hold()  # the reader's pace is no silence of the provider's
+                    idle.hold()  # the writer's pace is no silence of the provider's
                     if piece:
-                        yield piece
+                        await write(piece)
                     idle.extend()
         except TimeoutError:
+            if not idle.has_passed:
+                raise  # the writer's own
             self.broken = "stalled"
-        except BREAKS as error:
-            self.broken = _lost(error)
         if self._is_finished:
             self.broken = ""  # the answer is whole, whatever became of the connection after it
         elif not self.broken:
             self.broken = "truncated"
+
+    def _ahead(self) -> bytes:
+        """Return what came while it was looked ahead, as far as it goes out."""
+        held, self._held = self._out(self._held), []
+        late, self._late = self._sifted(self._late), ()
+        rest, self._rest = self._rest, b""
+        return held + late + (self._relayed(rest) if rest else b"")
 
     async def drain(self) -> None:
         """Read the little that may follow the last event, so that the connection can be kept."""

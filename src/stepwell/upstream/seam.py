@@ -4,7 +4,7 @@ Our own engine prepares its lines itself. Any other httpx transport, a host's or
 as httpx would call it, by way of `HttpxLine`.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Protocol
 
 import httpx
@@ -23,7 +23,7 @@ class Answer(Protocol):
         """As they were sent."""
         ...
 
-    async def read(self) -> bytes:
+    def read(self) -> Awaitable[bytes]:
         """Return the next bytes of the body; none at its end."""
         ...
 

@@ -192,12 +192,15 @@ class PreparedLine:
         connection = await self._transport.connection(self._origin, connect)
         size = sum(map(len, body))
         head = b"%b%d\r\n\r\n" % (self._head, size)
-        if size <= SMALL:
-            answer = connection.ask(head, b"".join(body))
-        else:
-            answer = connection.ask(head, None)
-            await connection.send(answer, body)
-        await answer.head()
+        is_small = size <= SMALL
+        answer = connection.ask(head, b"".join(body) if is_small else None)
+        try:
+            if not is_small:
+                await connection.send(answer, body)
+            await answer.head()
+        except BaseException:
+            answer.close()
+            raise
         return answer
 
 
@@ -333,8 +336,11 @@ class _Body(httpx.AsyncByteStream):
         try:
             async with asyncio.timeout(self._seconds):
                 return await work
-        except TimeoutError as error:
-            raise httpx.ReadTimeout("no byte in time") from error
+        except BaseException as error:
+            self._answer.close()
+            if isinstance(error, TimeoutError):
+                raise httpx.ReadTimeout("no byte in time") from error
+            raise
 
 
 def _content(request: httpx.Request) -> bytes | None:
