@@ -122,21 +122,17 @@ class Answer:
         waiter, self._waiter = self._waiter, None
         if waiter is None or waiter.done():
             return  # nobody, or one who was cancelled: what has come is kept
-        if self.chunks:
-            waiter.set_result(self._taken())
+        if chunks := self.chunks:
+            data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            chunks.clear()
+            if self._size >= HIGH_WATER and self._connection is not None:
+                self._connection.resume()
+            self._size = 0
+            waiter.set_result(data)
         elif self._error is not None:
             waiter.set_exception(self._error)
         else:
             waiter.set_result(b"")
-
-    def _taken(self) -> bytes:
-        chunks = self.chunks
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
-        if self._size >= HIGH_WATER and self._connection is not None:
-            self._connection.resume()
-        self._size = 0
-        return data
 
 
 class Connection(asyncio.Protocol):

@@ -5,6 +5,7 @@ a silent step down. After that, events go out as the bytes that came. An event i
 may carry an error, a finish or usage.
 """
 
+import math
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -175,13 +176,14 @@ class Relay:
         """
         if piece := self._ahead():
             await write(piece)
+        read, monotonic, seconds = self._read_body, self._clock.monotonic, self._idle_timeout
         is_even = self._is_even()
-        idle = Deadline(self._clock, self._idle_timeout)
+        idle = Deadline(self._clock, seconds)
         try:
             with idle:
                 while not (self.broken or self.is_done or self._eof):
                     try:
-                        chunk = await self._read_body()
+                        chunk = await read()
                     except BREAKS as error:
                         self.broken = _lost(error)
                         break
@@ -192,10 +194,10 @@ class Relay:
                         self._eof = not chunk
                         piece = self._relayed(chunk)
                         is_even = self._is_even()
-                    idle.hold()  # the writer's pace is no silence of the provider's
+                    idle.due = math.inf  # the writer's pace is no silence of the provider's
                     if piece:
                         await write(piece)
-                    idle.extend()
+                    idle.due = monotonic() + seconds
         except TimeoutError:
             if not idle.has_passed:
                 raise  # the writer's own
