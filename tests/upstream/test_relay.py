@@ -369,3 +369,23 @@ async def test_draining_waits_for_the_end_but_not_long(clock: FakeClock, relay: 
 def test_only_a_whole_event_of_content_goes_out_unseen(event: bytes, is_plain: bool) -> None:
     """Whatever may say more than a text is looked at; the names inside a text say nothing."""
     assert is_plain_event(event) == is_plain
+
+
+# --- whoever is written to
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), ConnectionResetError(), httpx.WriteError("")])
+async def test_an_error_of_the_writers_is_no_break(error: Exception, relay: Make) -> None:
+    """A client whose connection fails says nothing of the provider, though the errors look alike."""
+    stream = relay(HELLO, HELLO, STOP, DONE)
+    await stream.look_ahead()
+    written: list[bytes] = []
+
+    async def write(piece: bytes) -> None:
+        written.append(piece)
+        if len(written) == 2:
+            raise error
+
+    with pytest.raises(type(error)):
+        await stream.pour(write)
+    assert (written, stream.broken) == ([HELLO, HELLO], "")

@@ -14,6 +14,7 @@ drops the socket.
 """
 
 import asyncio
+import copy
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Sequence
 from typing import Final, cast
@@ -130,7 +131,8 @@ class Answer:
             self._size = 0
             waiter.set_result(data)
         elif self._error is not None:
-            waiter.set_exception(self._error)
+            # Another one each time: with its traceback it holds us, and what was to be sent.
+            waiter.set_exception(copy.copy(self._error))
         else:
             waiter.set_result(b"")
 
@@ -218,7 +220,8 @@ class Connection(asyncio.Protocol):
             await self.write(piece, seconds)
         if pieces and answer is self._answer and answer.status < 300:
             self._is_whole = True
-            self.transport.writelines(pieces)  # who answers so reads on
+            for piece in pieces:
+                self.transport.writelines(piece)  # who answers so reads on
 
     async def send_stream(
         self, answer: Answer, pieces: AsyncIterable[bytes], seconds: float | None = None
@@ -227,16 +230,16 @@ class Connection(asyncio.Protocol):
         async for piece in pieces:
             if not self._wants_more(answer):
                 return
-            await self.write(piece, seconds)
+            await self.write((piece,), seconds)
         self._is_whole = self._wants_more(answer)
 
-    async def write(self, piece: bytes | memoryview, seconds: float | None) -> None:
-        """Write some of a body, and wait until the socket takes more.
+    async def write(self, piece: Sequence[bytes | memoryview], seconds: float | None) -> None:
+        """Write some of a body, at once, and wait until the socket takes more.
 
         Raises:
             httpx.WriteTimeout: It took nothing for so many seconds.
         """
-        self.transport.write(piece)
+        self.transport.writelines(piece)
         if self._is_writing_paused:
             await self._writable(seconds)
 
@@ -249,9 +252,8 @@ class Connection(asyncio.Protocol):
             async with asyncio.timeout(seconds):
                 await self._may_write
         except TimeoutError as error:
-            late = httpx.WriteTimeout("no byte of the request taken in time")
-            self.abort(late)
-            raise late from error
+            self.abort(_not_taken())
+            raise _not_taken() from error
         except BaseException:
             self.drop()
             raise
@@ -399,12 +401,21 @@ class Connection(asyncio.Protocol):
         return self.transport.get_write_buffer_size() == 0
 
 
-def _cut(body: Sequence[bytes | memoryview]) -> Iterator[memoryview]:
-    """Yield the parts of a body in pieces of at most PIECE bytes."""
+def _cut(body: Sequence[bytes | memoryview]) -> Iterator[list[memoryview]]:
+    """Yield the parts of a body as pieces of PIECE bytes, a row of views each; the last has the rest."""
+    piece: list[memoryview] = []
+    room = PIECE
     for part in body:
         view = memoryview(part)
-        for start in range(0, len(view), PIECE):
-            yield view[start : start + PIECE]
+        while view:
+            piece.append(view[:room])
+            view = view[len(piece[-1]) :]
+            room -= len(piece[-1])
+            if not room:
+                yield piece
+                piece, room = [], PIECE
+    if piece:
+        yield piece
 
 
 def _nobody(connection: Connection) -> None:
@@ -413,6 +424,10 @@ def _nobody(connection: Connection) -> None:
 
 def _unanswered() -> httpx.TransportError:
     return httpx.RemoteProtocolError("closed without an answer")
+
+
+def _not_taken() -> httpx.TransportError:
+    return httpx.WriteTimeout("no byte of the request taken in time")
 
 
 def _not_http() -> httpx.TransportError:
