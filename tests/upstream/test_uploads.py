@@ -7,11 +7,10 @@ import httpx
 import pytest
 import uvloop
 
-from stepwell.upstream.connection import PIECE, SMALL
+from stepwell.upstream.connection import PIECE, Part
 from stepwell.upstream.seam import HttpxLine, Line
 from stepwell.upstream.transport import HttpTransport
 
-Part = bytes | memoryview
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
@@ -54,9 +53,8 @@ def cut(sizes: Sequence[int]) -> list[Part]:
     "sizes",
     [
         (10,),
-        (SMALL - 1, 1),
-        (SMALL, 1),
         (5, 100_000, 1),
+        (PIECE,),
         (PIECE - 1, 1, 1),
         (1, PIECE, PIECE - 1),
         (0, 2 * PIECE, 0, 7),

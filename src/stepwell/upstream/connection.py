@@ -31,11 +31,12 @@ MAX_HEAD: Final = 64 * 1024
 # Bytes of a body that may wait to be read.
 HIGH_WATER: Final = 256 * 1024
 
-# A request that is no larger is written in one piece, which the socket's buffer takes at once.
-SMALL: Final = 64 * 1024
-
-# What of a larger one is written at once, so that for a slow peer one piece waits and no copy of all.
+# What of a request is written at once. A socket's buffer takes it, as a rule; of a larger one, for a
+# slow peer, one piece waits and no copy of all.
 PIECE: Final = 256 * 1024
+
+Part = bytes | memoryview
+"""Some of a body."""
 
 
 class Answer:
@@ -181,12 +182,14 @@ class Connection(asyncio.Protocol):
 
     # --- the request
 
-    def ask(self, head: bytes, body: bytes | None = b"", *, has_no_body: bool = False) -> Answer:
-        """Begin a request, all of it if it is SMALL.
+    def ask(
+        self, head: bytes, body: Sequence[Part] | None = (), *, has_no_body: bool = False
+    ) -> Answer:
+        """Begin a request: all of it if its body is no more than a PIECE.
 
         Args:
             head: Request line and headers, with the blank line.
-            body: The body's bytes; None if they follow, by `send`.
+            body: In parts that follow each other; None if it follows, by `send`.
             has_no_body: Its answer has none whatever it says: to a HEAD or a CONNECT.
         """
         self._answer = answer = Answer(self)
@@ -194,14 +197,11 @@ class Connection(asyncio.Protocol):
         self._has_no_body = has_no_body
         self._is_whole = body is not None
         self._head_size = 0
-        self.transport.write(head + body if body else head)
+        self.transport.writelines((head, *body) if body else (head,))
         return answer
 
     async def send(
-        self,
-        answer: Answer,
-        body: Sequence[bytes | memoryview],
-        seconds: float | None = None,
+        self, answer: Answer, body: Sequence[Part], seconds: float | None = None
     ) -> None:
         """Write a large body, piece by piece; once the answer has begun, only as far as it is wanted.
 
@@ -233,7 +233,7 @@ class Connection(asyncio.Protocol):
             await self.write((piece,), seconds)
         self._is_whole = self._wants_more(answer)
 
-    async def write(self, piece: Sequence[bytes | memoryview], seconds: float | None) -> None:
+    async def write(self, piece: Sequence[Part], seconds: float | None) -> None:
         """Write some of a body, at once, and wait until the socket takes more.
 
         Raises:
@@ -401,7 +401,7 @@ class Connection(asyncio.Protocol):
         return self.transport.get_write_buffer_size() == 0
 
 
-def _cut(body: Sequence[bytes | memoryview]) -> Iterator[list[memoryview]]:
+def _cut(body: Sequence[Part]) -> Iterator[list[memoryview]]:
     """Yield the parts of a body as pieces of PIECE bytes, a row of views each; the last has the rest."""
     piece: list[memoryview] = []
     room = PIECE

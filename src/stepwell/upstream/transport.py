@@ -30,7 +30,7 @@ from typing import Final, TypeVar
 
 import httpx
 
-from stepwell.upstream.connection import SMALL, Answer, Connection
+from stepwell.upstream.connection import PIECE, Answer, Connection
 from stepwell.upstream.dial import Dialer, Origin
 from stepwell.upstream.seam import RawHeaders
 
@@ -100,7 +100,7 @@ class HttpTransport(httpx.AsyncBaseTransport):
         content = _content(request)
         head = self._head(request.method, request.url, _framed(request.headers.raw, content))
         connection = await self.connection(origin, timeouts.get("connect"))
-        whole = content if content is not None and len(content) <= SMALL else None
+        whole = (content,) if content is not None and len(content) <= PIECE else None
         has_no_body = request.method == "HEAD"
         answer = connection.ask(head + b"\r\n", whole, has_no_body=has_no_body)
         body = _Body(answer, self, timeouts.get("read"))
@@ -192,10 +192,10 @@ class PreparedLine:
         connection = await self._transport.connection(self._origin, connect)
         size = sum(map(len, body))
         head = b"%b%d\r\n\r\n" % (self._head, size)
-        is_small = size <= SMALL
-        answer = connection.ask(head, b"".join(body) if is_small else None)
+        is_one = size <= PIECE
+        answer = connection.ask(head, body if is_one else None)
         try:
-            if not is_small:
+            if not is_one:
                 await connection.send(answer, body)
             await answer.head()
         except BaseException:
