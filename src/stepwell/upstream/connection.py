@@ -197,7 +197,10 @@ class Connection(asyncio.Protocol):
         self._has_no_body = has_no_body
         self._is_whole = body is not None
         self._head_size = 0
-        self.transport.writelines((head, *body) if body else (head,))
+        if body is not None and len(body) > 1:
+            self.transport.writelines((head, *body))
+        else:  # two buffers cost more than to join them
+            self.transport.write(head + body[0] if body else head)
         return answer
 
     async def send(
