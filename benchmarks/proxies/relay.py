@@ -22,7 +22,7 @@ CONNECT = 10.0
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    answer = await _line(scope["path"]).open(await _body(receive), CONNECT)
+    answer = await _line(scope["path"]).open([await _body(receive)], CONNECT)
     try:
         await send(_start(answer))
         while part := await answer.read():

@@ -38,6 +38,10 @@ MAX_CHOICES: Final = 128
 # Another model can go on with plain text only: what it says next must not depend on any of these.
 _BEYOND_TEXT: Final = ("tools", "functions", "response_format", "logprobs", "audio", "modalities")
 _NO_FIELDS: Final[Fields] = {}
+
+# Bytes of a field that is sent from where it stands in the client's body: a copy of megabytes takes
+# fresh memory, which costs more than the copying.
+LARGE: Final = 64 * 1024
 _ABSENT: Final = (b"null", b"false", b"[]")
 
 _SOME_MESSAGES: Final = re.compile(rb"\[\s*[^\s\]]")
@@ -90,6 +94,7 @@ class ChatRequest:
     __slots__ = (
         "_capabilities",
         "_history",
+        "_is_large",
         "_options",
         "choices",
         "fields",
@@ -104,6 +109,7 @@ class ChatRequest:
     def __init__(self, body: bytes) -> None:
         self.fields = fields = parse_fields(body)
         self._history = History(fields, body)
+        self._is_large = len(body) > LARGE
         self._capabilities: frozenset[str] | None = None
         said = {name: self._read(name) for name in _READ if name in fields}
         self.model: str | None = said.get("model")
@@ -152,6 +158,10 @@ class ChatRequest:
 
     def body_for(self, step: Step) -> bytes:
         """Return the body to send to a step: its model, its parameters, and the usage it may tell."""
+        return b"".join(self.parts_for(step))
+
+    def parts_for(self, step: Step) -> list[bytes | memoryview]:
+        """Return the same in parts, of which large fields are views of what the client sent."""
         fields = dict(self._history.fields_for(step.history))
         fields["model"] = _raw_text(step.model)
         if step.adaptation is not AS_IT_IS:
@@ -160,7 +170,7 @@ class ChatRequest:
             fields[name] = msgspec.Raw(encode(value))
         if self.stream:
             self._ask_for_usage(fields, step)
-        return encode(fields)
+        return _in_parts(fields) if self._is_large else [encode(fields)]
 
     def continued(self, text: str, used_tokens: int) -> "ChatRequest":
         """Return the request by which another model goes on after `text`."""
@@ -211,6 +221,18 @@ def _no_messages(raw: msgspec.Raw | None) -> BadRequest:
     else:
         problem = "must hold at least one message"
     return BadRequest(f"'messages' {problem}.", param="messages")
+
+
+def _in_parts(fields: Fields) -> list[bytes | memoryview]:
+    """Return an object's JSON, the large fields last, each as it stands in the client's body."""
+    large = {name: raw for name, raw in fields.items() if memoryview(raw).nbytes > LARGE}
+    small = encode({name: raw for name, raw in fields.items() if name not in large})
+    parts: list[bytes | memoryview] = [small[:-1]]
+    separator = b"," if len(small) > len(b"{}") else b""
+    for name, raw in large.items():
+        parts += (separator + encode(name) + b":", memoryview(raw))
+        separator = b","
+    return [*parts, b"}"]
 
 
 @lru_cache(maxsize=1024)

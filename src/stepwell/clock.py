@@ -56,7 +56,7 @@ class Deadline:
         with Deadline(clock, 5.0):
             await something()
 
-    It can be moved while it runs (`extend`), without a new timer for each move, so that a stream may
+    It can be moved while it runs (by `due`), without a new timer for each move, so that a stream may
     push it along with every chunk. `seconds=None` never fires. A cancellation from elsewhere is never
     taken for our own (asyncio.wait_for on Python 3.11 loses such a one).
 
@@ -71,7 +71,7 @@ class Deadline:
 
     Attributes:
         alarm: What those within share; None before it runs, and for one that never fires.
-        due: Monotonic time; inf while it is held.
+        due: Monotonic time at which it passes; inf lets time go by freely.
         has_passed: Time was up, so that the TimeoutError is its own.
     """
 
@@ -92,15 +92,6 @@ class Deadline:
         self._cancelling = 0
         self.due = math.inf
         self.has_passed = False
-
-    def extend(self) -> None:
-        """Start the full time anew; costs one clock reading."""
-        if self._seconds is not None:
-            self.due = self._clock.monotonic() + self._seconds
-
-    def hold(self) -> None:
-        """Let time pass freely until the next `extend`."""
-        self.due = math.inf
 
     def look_in(self, now: float) -> float:
         """Return the seconds after which it is due, or must be looked at again if it is held."""

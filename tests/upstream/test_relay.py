@@ -58,7 +58,18 @@ def relay(clock: FakeClock) -> Make:
 async def read(relay: Relay) -> bytes:
     """Look ahead, then take everything."""
     await relay.look_ahead()
-    return b"".join([piece async for piece in relay.pieces()])
+    return b"".join(await pieces_of(relay))
+
+
+async def pieces_of(relay: Relay) -> list[bytes]:
+    """Take what follows when it was looked ahead."""
+    pieces: list[bytes] = []
+
+    async def write(piece: bytes) -> None:
+        pieces.append(piece)
+
+    await relay.pour(write)
+    return pieces
 
 
 # --- looking ahead
@@ -124,7 +135,7 @@ async def test_an_empty_completion_has_finished_without_an_answer(relay: Make) -
     stream = relay(ROLE, STOP, DONE)
     await stream.look_ahead()
     assert (stream.is_answer, stream.finished, stream.broken) == (False, True, "")
-    assert b"".join([piece async for piece in stream.pieces()]) == ROLE + STOP + DONE
+    assert b"".join(await pieces_of(stream)) == ROLE + STOP + DONE
 
 
 @pytest.mark.parametrize(
@@ -183,7 +194,7 @@ async def test_each_piece_holds_whole_events(relay: Make) -> None:
     whole = ROLE + HELLO * 5 + STOP + DONE
     stream = relay(*(whole[at : at + 33] for at in range(0, len(whole), 33)))
     await stream.look_ahead()
-    async for piece in stream.pieces():
+    for piece in await pieces_of(stream):
         assert piece.startswith(b"data: ")
         assert piece.endswith(b"\n\n")
 
@@ -358,3 +369,23 @@ async def test_draining_waits_for_the_end_but_not_long(clock: FakeClock, relay: 
 def test_only_a_whole_event_of_content_goes_out_unseen(event: bytes, is_plain: bool) -> None:
     """Whatever may say more than a text is looked at; the names inside a text say nothing."""
     assert is_plain_event(event) == is_plain
+
+
+# --- whoever is written to
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), ConnectionResetError(), httpx.WriteError("")])
+async def test_an_error_of_the_writers_is_no_break(error: Exception, relay: Make) -> None:
+    """A client whose connection fails says nothing of the provider, though the errors look alike."""
+    stream = relay(HELLO, HELLO, STOP, DONE)
+    await stream.look_ahead()
+    written: list[bytes] = []
+
+    async def write(piece: bytes) -> None:
+        written.append(piece)
+        if len(written) == 2:
+            raise error
+
+    with pytest.raises(type(error)):
+        await stream.pour(write)
+    assert (written, stream.broken) == ([HELLO, HELLO], "")

@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections.abc import Awaitable
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -38,12 +39,12 @@ class Boundary:
         request_id = _request_id(headers.get(b"x-request-id"))
         has_begun = False
 
-        async def send_with_id(message: Message) -> None:
+        def send_with_id(message: Message) -> Awaitable[None]:
             nonlocal has_begun
             if message["type"] == "http.response.start":
                 has_begun = True
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
-            await send(message)
+            return send(message)
 
         try:
             await self._app(scope, receive, send_with_id)

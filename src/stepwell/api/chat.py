@@ -1,5 +1,6 @@
 """POST /v1/chat/completions."""
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
 from functools import lru_cache
@@ -113,14 +114,10 @@ class ChatCompletions:
     async def _relay(self, call: Call, presence: Presence, events: EventStream) -> None:
         answer = await self._gateway.dispatcher.descend(call)
         with answer:
-            async with aclosing(answer), aclosing(answer.pieces()) as pieces:
-                await events.open(answer_headers(answer))
-                if events.was_early:
-                    await events.write(_story_of(answer))
-                async for piece in pieces:
-                    await events.write(piece)
-                presence.stop()
-                await events.close()
+            async with aclosing(answer):
+                # In a task of its own, because each event wakes all frames of a task down to the one
+                # that waits, and around this one stand those of the server, the host and ourselves.
+                await asyncio.create_task(_deliver(answer, presence, events))
                 await answer.drain()
 
     def _tellable(self, error: Exception) -> StepwellError:
@@ -133,6 +130,16 @@ class ChatCompletions:
     def _event_of(self, error: StepwellError) -> bytes:
         body = encode(envelope(error, self._gateway.clock))
         return b"data: " + self._gateway.redactor(body) + b"\n\n"
+
+
+async def _deliver(answer: Answer, presence: Presence, events: EventStream) -> None:
+    """Send a stream from its first byte to its last."""
+    await events.open(answer_headers(answer))
+    if events.was_early:
+        await events.write(_story_of(answer))
+    await answer.pour(events.write)
+    presence.stop()
+    await events.close()
 
 
 def answer_headers(answer: Answer) -> Headers:

@@ -1,6 +1,7 @@
 """EventStream: one SSE response, kept alive while nothing flows."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -39,10 +40,9 @@ class EventStream:
         self._clock = clock
         self._ping = ping
         self._doing = doing
-        self._is_sending = False
         self._timer: Timer | None = None
         self._pinging: asyncio.Task[None] | None = None
-        self._born = self._last = clock.monotonic()
+        self._born = self._quiet_since = clock.monotonic()
         self._is_closed = False
         self.is_open = False
         self.was_early = False
@@ -74,12 +74,9 @@ class EventStream:
         if self._pinging is not None:
             await self._ping_sent()
         if not self._is_closed:
-            self._is_sending = True
-            try:
-                await self._send({"type": "http.response.body", "body": events, "more_body": True})
-            finally:
-                self._is_sending = False
-            self._last = self._clock.monotonic()
+            self._quiet_since = math.inf  # a send that waits for the client is no silence
+            await self._send({"type": "http.response.body", "body": events, "more_body": True})
+            self._quiet_since = self._clock.monotonic()
 
     async def close(self) -> None:
         """End the response, once; nothing is sent after it."""
@@ -91,12 +88,10 @@ class EventStream:
     async def _open(self, headers: Headers) -> None:
         if not self.is_open:
             self.is_open = True
+            since, self._quiet_since = self._quiet_since, math.inf
             start = {"type": "http.response.start", "status": 200, "headers": SSE_HEADERS + headers}
-            self._is_sending = True
-            try:
-                await self._send(start)
-            finally:
-                self._is_sending = False
+            await self._send(start)
+            self._quiet_since = since
 
     async def _ping_sent(self) -> None:
         """Wait until no ping is on its way: two parts of a response are not sent at once."""
@@ -105,11 +100,11 @@ class EventStream:
 
     def _look(self) -> None:
         """Ping if nothing was sent for so long; else look again when that may be."""
-        left = self._last + self._ping - self._clock.monotonic()
+        left = self._quiet_since + self._ping - self._clock.monotonic()
         if self._is_closed:
             return
-        if left > 0 or self._is_sending:
-            self._timer = self._clock.call_later(left if left > 0 else self._ping, self._look)
+        if left > 0:
+            self._timer = self._clock.call_later(min(left, self._ping), self._look)
         else:
             self._pinging = asyncio.create_task(self._send_ping())
 
@@ -121,7 +116,7 @@ class EventStream:
             comment = f": waiting {waited:.0f}s for {self._doing()}\n\n".encode()
             if not self._is_closed:
                 await self._send({"type": "http.response.body", "body": comment, "more_body": True})
-                self._last = self._clock.monotonic()
+                self._quiet_since = self._clock.monotonic()
         finally:
             self._pinging = None
         if not self._is_closed:

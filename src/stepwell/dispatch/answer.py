@@ -3,8 +3,7 @@
 A buffered answer has one source. So has a stream, unless it breaks and others go on with it.
 """
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
@@ -14,7 +13,7 @@ from stepwell.quota.ledger import Ledger
 from stepwell.routing.verdict import Outcome, Verdict
 from stepwell.routing.waterfall import Send
 from stepwell.upstream.client import Reply
-from stepwell.upstream.relay import DONE, Relay
+from stepwell.upstream.relay import DONE, Relay, Write
 
 
 class Source:
@@ -86,7 +85,7 @@ class Source:
 
 
 class Answer:
-    """What goes to the client: whole in `body`, or as `pieces()` of a stream.
+    """What goes to the client: whole in `body`, or as a stream to `pour`.
 
     Use it as a context manager: leaving it tells what the request ended with. A stream holds quota
     and its upstream besides: whoever takes one closes it.
@@ -94,7 +93,7 @@ class Answer:
     Args:
         call: What it answers.
         source: Where it comes from, at first.
-        go_on: Yields what follows where the source broke, or raises StreamBroken.
+        go_on: Writes what follows where the source broke, or raises StreamBroken.
         finish: Told at the end what the request ended with, an error or None.
 
     Attributes:
@@ -108,7 +107,7 @@ class Answer:
         call: Call,
         source: Source,
         *,
-        go_on: Callable[[Call, Source], AsyncGenerator[bytes, None]],
+        go_on: Callable[[Call, Source, Write], Awaitable[None]],
         finish: Callable[[Call, BaseException | None, Source], object],
     ) -> None:
         self._call = call
@@ -134,23 +133,18 @@ class Answer:
         """Settle the quota and let go of the upstream, wherever the stream stands."""
         await self._source.aclose()
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield the stream, whole events at a time, to its true end.
+    async def pour(self, write: Write) -> None:
+        """Write the stream, whole events at a time, to its true end.
 
         Raises:
             StreamBroken: It broke after content and no other model could go on.
         """
         source = self._source
-        # A generator left behind is closed by a task of the event loop's, at some later time.
-        async with aclosing(source.relay.pieces()) as pieces:
-            async for piece in pieces:
-                yield piece
+        await source.relay.pour(write)
         if missing := await source.end():
-            yield missing
+            await write(missing)
         if source.relay.broken:
-            async with aclosing(self._go_on(self._call, self._source)) as more:
-                async for piece in more:
-                    yield piece
+            await self._go_on(self._call, source, write)
 
     async def drain(self) -> None:
         """After the last piece was sent: let the upstream end, so that its connection is kept."""

@@ -1,6 +1,6 @@
 """Continuation: other models go on where a stream broke, as long as that can be done honestly."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
@@ -13,6 +13,7 @@ from stepwell.dispatch.call import Call
 from stepwell.dispatch.end import Redact, broken_stream
 from stepwell.errors import AllProvidersExhausted, BadRequest, RequestRejected
 from stepwell.routing.chain import Step, Target
+from stepwell.upstream.relay import Write
 from stepwell.upstream.resume import Splice
 
 # Streams of one target that may break within one answer. The second chance is for a chain whose other
@@ -54,25 +55,28 @@ class Continuation:
         self._splice = Splice(broken.relay.kept or (), broken.relay.text())
         self._broke: list[Target] = []
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield more events of the first stream, to its true end.
+    async def pour(self, write: Write) -> None:
+        """Write more events of the first stream, to its true end.
 
         Raises:
             StreamBroken: Nobody can go on, or all that could have broken too.
         """
+
+        async def splice(piece: bytes) -> None:
+            if spliced := self._splice.feed(piece):
+                await write(spliced)
+
         source = self._first
         while source.relay.broken:
             source = await self._after(source)
-            async with aclosing(source), aclosing(source.relay.pieces()) as pieces:
-                yield _resumed_by(source.step)
-                async for piece in pieces:
-                    if spliced := self._splice.feed(piece):
-                        yield spliced
+            async with aclosing(source):
+                await write(_resumed_by(source.step))
+                await source.relay.pour(splice)
                 if missing := await source.end():
-                    yield missing
+                    await write(missing)
 
     async def _after(self, broken: Source) -> Source:
-        """Return who goes on; see `pieces`."""
+        """Return who goes on; see `pour`."""
         self._broke.append(broken.target)
         steps = self._steps(broken)
         if not steps:

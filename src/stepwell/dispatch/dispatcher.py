@@ -4,7 +4,7 @@ Buffered and streamed requests share it. It ends with an Answer, or raises Reque
 AllProvidersExhausted; a cancellation at any await leaves nothing reserved and nothing open.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import TypeAlias
 
@@ -35,6 +35,7 @@ from stepwell.routing.waterfall import (
     hops_of,
 )
 from stepwell.upstream.client import Endpoint, Reply
+from stepwell.upstream.relay import Write
 
 Sent: TypeAlias = tuple[Send, Reply]  # a call that was made, and what came back
 
@@ -186,8 +187,8 @@ class Dispatcher:
         fitting = self._fitting(call, call.steps)
         return exhaustion(call, retry_after(fitting, blocks, self._clock.monotonic()))
 
-    def _go_on(self, call: Call, broken: Source) -> AsyncGenerator[bytes, None]:
-        """Yield what follows where a stream broke; see Continuation."""
+    async def _go_on(self, call: Call, broken: Source, write: Write) -> None:
+        """Write what follows where a stream broke; see Continuation."""
         continuation = Continuation(
             call,
             broken,
@@ -196,7 +197,7 @@ class Dispatcher:
             redact=self._redact,
             descend=self._descend,
         )
-        return continuation.pieces()
+        await continuation.pour(write)
 
     def _finish(
         self, call: Call, error: BaseException | None, source: Source | None = None

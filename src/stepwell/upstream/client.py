@@ -127,7 +127,7 @@ class Endpoint:
             seconds = min(seconds, patience.first_token)
         try:
             with Deadline(self._clock, seconds, within=within):
-                answer = await self._line.open(request.body_for(step), patience.connect)
+                answer = await self._line.open(request.parts_for(step), patience.connect)
                 return await self._reply(answer, request, observe)
         except TimeoutError:
             return _unreachable("timeout")

@@ -14,7 +14,9 @@ drops the socket.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
+import copy
+from collections import deque
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Sequence
 from typing import Final, cast
 
 import httptools
@@ -29,11 +31,12 @@ MAX_HEAD: Final = 64 * 1024
 # Bytes of a body that may wait to be read.
 HIGH_WATER: Final = 256 * 1024
 
-# A request that is no larger is written in one piece, which the socket's buffer takes at once.
-SMALL: Final = 64 * 1024
-
-# What of a larger one is written at once, so that for a slow peer one piece waits and no copy of all.
+# What of a request is written at once. A socket's buffer takes it, as a rule; of a larger one, for a
+# slow peer, one piece waits and no copy of all.
 PIECE: Final = 256 * 1024
+
+Part = bytes | memoryview
+"""Some of a body."""
 
 
 class Answer:
@@ -49,6 +52,7 @@ class Answer:
     __slots__ = (
         "_connection",
         "_error",
+        "_loop",
         "_size",
         "_waiter",
         "chunks",
@@ -61,9 +65,10 @@ class Answer:
 
     def __init__(self, connection: "Connection") -> None:
         self._connection: Connection | None = connection
+        self._loop = connection.loop
         self.chunks: list[bytes] = []  # the connection adds to it
         self._size = 0
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bytes] | None = None
         self._error: httpx.TransportError | None = None
         self.status = 0
         self.reason = b""
@@ -72,42 +77,23 @@ class Answer:
         self.is_complete = False
 
     async def head(self) -> None:
-        """Wait for status and headers."""
-        while not self.status:
-            if self._error is not None:
-                raise self._error
-            assert self._connection is not None
-            self._waiter = self._connection.loop.create_future()
-            try:
-                await self._waiter
-            except BaseException:
-                self.close()
-                raise
+        """Wait for status and headers; nothing of a body comes before them."""
+        if not self.status:
+            await self.read()
 
-    async def read(self) -> bytes:
+    def read(self) -> Awaitable[bytes]:
         """Return all of the body that has come and was not read; wait for some; empty at the end.
+
+        That is a future itself and no coroutine around one, which every event of a stream would
+        pay for. One reader at a time.
 
         Raises:
             httpx.TransportError: The body was cut off, or the answer closed.
         """
-        chunks = self.chunks
-        while not chunks:
-            if self._error is not None:
-                raise self._error
-            if self._connection is None:
-                return b""
-            self._waiter = self._connection.loop.create_future()
-            try:
-                await self._waiter
-            except BaseException:
-                self.close()
-                raise
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
-        if self._size >= HIGH_WATER and self._connection is not None:
-            self._connection.resume()
-        self._size = 0
-        return data
+        self._waiter = waiter = self._loop.create_future()
+        if self.chunks or self._connection is None:
+            self.wake()
+        return waiter
 
     def close(self) -> None:
         """Read no more: before its end the socket is dropped, at once, since nobody takes the rest."""
@@ -123,8 +109,7 @@ class Answer:
     def arrived(self, size: int) -> bool:
         """Some of the body is there; return whether too much waits to be read."""
         self._size += size
-        if self._waiter is not None:
-            self.wake()
+        self.wake()
         return self._size >= HIGH_WATER
 
     def end(self, error: httpx.TransportError | None = None) -> None:
@@ -135,11 +120,22 @@ class Answer:
         self.wake()
 
     def wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+        """Give whoever waits what there is by now."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is None or waiter.done():
+            return  # nobody, or one who was cancelled: what has come is kept
+        if chunks := self.chunks:
+            data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            chunks.clear()
+            if self._size >= HIGH_WATER and self._connection is not None:
+                self._connection.resume()
+            self._size = 0
+            waiter.set_result(data)
+        elif self._error is not None:
+            # Another one each time: with its traceback it holds us, and what was to be sent.
+            waiter.set_exception(copy.copy(self._error))
+        else:
+            waiter.set_result(b"")
 
 
 class Connection(asyncio.Protocol):
@@ -186,12 +182,14 @@ class Connection(asyncio.Protocol):
 
     # --- the request
 
-    def ask(self, head: bytes, body: bytes | None = b"", *, has_no_body: bool = False) -> Answer:
-        """Begin a request, all of it if it is SMALL.
+    def ask(
+        self, head: bytes, body: Sequence[Part] | None = (), *, has_no_body: bool = False
+    ) -> Answer:
+        """Begin a request: all of it if its body is no more than a PIECE.
 
         Args:
             head: Request line and headers, with the blank line.
-            body: The body's bytes; None if they follow, by `send`.
+            body: In parts that follow each other; None if it follows, by `send`.
             has_no_body: Its answer has none whatever it says: to a HEAD or a CONNECT.
         """
         self._answer = answer = Answer(self)
@@ -199,24 +197,34 @@ class Connection(asyncio.Protocol):
         self._has_no_body = has_no_body
         self._is_whole = body is not None
         self._head_size = 0
-        self.transport.write(head + body if body else head)
+        if body is not None and len(body) > 1:
+            self.transport.writelines((head, *body))
+        else:  # two buffers cost more than to join them
+            self.transport.write(head + body[0] if body else head)
         return answer
 
-    async def send(self, answer: Answer, body: bytes, seconds: float | None = None) -> None:
+    async def send(
+        self, answer: Answer, body: Sequence[Part], seconds: float | None = None
+    ) -> None:
         """Write a large body, piece by piece; once the answer has begun, only as far as it is wanted.
+
+        Args:
+            answer: Its own.
+            body: In parts that follow each other.
+            seconds: For which the socket may take nothing.
 
         Raises:
             httpx.WriteTimeout: The socket took nothing for so many seconds.
         """
-        view = memoryview(body)
-        start = 0
-        while start < len(view) and self._wants_more(answer):
-            self._is_whole = start + PIECE >= len(view)
-            await self.write(view[start : start + PIECE], seconds)
-            start += PIECE
-        if start < len(view) and answer is self._answer and answer.status < 300:
+        pieces = deque(_cut(body))
+        while pieces and self._wants_more(answer):
+            piece = pieces.popleft()
+            self._is_whole = not pieces
+            await self.write(piece, seconds)
+        if pieces and answer is self._answer and answer.status < 300:
             self._is_whole = True
-            self.transport.write(view[start:])  # who answers so reads on
+            for piece in pieces:
+                self.transport.writelines(piece)  # who answers so reads on
 
     async def send_stream(
         self, answer: Answer, pieces: AsyncIterable[bytes], seconds: float | None = None
@@ -225,16 +233,16 @@ class Connection(asyncio.Protocol):
         async for piece in pieces:
             if not self._wants_more(answer):
                 return
-            await self.write(piece, seconds)
+            await self.write((piece,), seconds)
         self._is_whole = self._wants_more(answer)
 
-    async def write(self, piece: bytes | memoryview, seconds: float | None) -> None:
-        """Write some of a body, and wait until the socket takes more.
+    async def write(self, piece: Sequence[Part], seconds: float | None) -> None:
+        """Write some of a body, at once, and wait until the socket takes more.
 
         Raises:
             httpx.WriteTimeout: It took nothing for so many seconds.
         """
-        self.transport.write(piece)
+        self.transport.writelines(piece)
         if self._is_writing_paused:
             await self._writable(seconds)
 
@@ -247,9 +255,8 @@ class Connection(asyncio.Protocol):
             async with asyncio.timeout(seconds):
                 await self._may_write
         except TimeoutError as error:
-            late = httpx.WriteTimeout("no byte of the request taken in time")
-            self.abort(late)
-            raise late from error
+            self.abort(_not_taken())
+            raise _not_taken() from error
         except BaseException:
             self.drop()
             raise
@@ -397,12 +404,33 @@ class Connection(asyncio.Protocol):
         return self.transport.get_write_buffer_size() == 0
 
 
+def _cut(body: Sequence[Part]) -> Iterator[list[memoryview]]:
+    """Yield the parts of a body as pieces of PIECE bytes, a row of views each; the last has the rest."""
+    piece: list[memoryview] = []
+    room = PIECE
+    for part in body:
+        view = memoryview(part)
+        while view:
+            piece.append(view[:room])
+            view = view[len(piece[-1]) :]
+            room -= len(piece[-1])
+            if not room:
+                yield piece
+                piece, room = [], PIECE
+    if piece:
+        yield piece
+
+
 def _nobody(connection: Connection) -> None:
     """Whoever does not care."""
 
 
 def _unanswered() -> httpx.TransportError:
     return httpx.RemoteProtocolError("closed without an answer")
+
+
+def _not_taken() -> httpx.TransportError:
+    return httpx.WriteTimeout("no byte of the request taken in time")
 
 
 def _not_http() -> httpx.TransportError:

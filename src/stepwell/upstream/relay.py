@@ -5,8 +5,9 @@ a silent step down. After that, events go out as the bytes that came. An event i
 may carry an error, a finish or usage.
 """
 
+import math
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import httpx
@@ -15,6 +16,8 @@ import msgspec
 from stepwell.clock import Clock, Deadline
 from stepwell.upstream.completion import decode, read_content, text_of
 from stepwell.upstream.sse import EventSplitter, EventTooLarge, event_data, events_in
+
+Write = Callable[[bytes], Awaitable[object]]
 
 # How much may come before the first meaningful delta. Role preambles and pings are a few hundred
 # bytes; a provider that sends this much without a word is let through rather than held back.
@@ -32,23 +35,10 @@ DONE: Final = b"data: [DONE]\n\n"
 
 # What may matter, and what a word must go on with to do so: many events say `"finish_reason":null`.
 # Inside a JSON string these quotes would be escaped, so that text that speaks of errors never
-# matches. The words are looked for first, because that is many times faster than a pattern.
-_MARKERS: Final = tuple(
-    (word, re.compile(re.escape(word) + rest))
-    for word, rest in (
-        (b'"finish_reason"', rb'\s*:\s*"'),
-        (b'"error"', rb"(?:\s*:\s*[^n\s])?"),
-        (b'"usage"', rb"\s*:\s*[^n\s]"),
-        (b'"base_resp"', rb"\s*:\s*[^n\s]"),
-        (b"[DONE]", b""),
-    )
-)
-
-# The same in one pattern, which is faster in a single event. `[DONE]` is not among them: it is no data
-# that begins with a brace.
-_MARKS: Final = re.compile(
+# matches. One pattern that begins with a quote is faster than a search for each word.
+_MARK: Final = re.compile(
     rb'"(?:finish_reason"\s*:\s*"|error"|usage"\s*:\s*[^n\s]|base_resp"\s*:\s*[^n\s])'
-).search
+)
 
 
 def is_plain_event(chunk: bytes) -> bool:
@@ -58,18 +48,16 @@ def is_plain_event(chunk: bytes) -> bool:
         and chunk.endswith(b"}\n\n")
         and chunk.startswith(b"data: {")
         and b"\r" not in chunk
-        and not _MARKS(chunk)
+        and not _MARK.search(chunk)  # nor `[DONE]`: that is no data that begins with a brace
     )
 
 
 def first_marker(data: bytes) -> int:
     """Return where the first mark stands of anything that matters, or -1."""
-    first = -1
-    for word, pattern in _MARKERS:
-        start = data.find(word)
-        if start >= 0 and (found := pattern.search(data, start)):
-            first = found.start() if first < 0 else min(first, found.start())
-    return first
+    found = _MARK.search(data)
+    first = found.start() if found else -1
+    done = data.find(b"[DONE]", 0, first if found else len(data))
+    return done if done >= 0 else first
 
 
 def plain_length(chunk: bytes) -> int:
@@ -165,18 +153,25 @@ class Relay:
             if size > MAX_HELD_BYTES or len(self._held) > MAX_HELD_EVENTS:
                 self.is_answer = True
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield whole events in the bytes that came, until the stream has ended or broken."""
-        held, self._held = self._out(self._held), []
-        late, self._late = self._sifted(self._late), ()
-        rest, self._rest = self._rest, b""
-        if piece := held + late + (self._relayed(rest) if rest else b""):
-            yield piece
+    async def pour(self, write: Write) -> None:
+        """Write whole events in the bytes that came, until the stream has ended or broken.
+
+        Args:
+            write: Takes them; its errors pass through, and its time is nobody's silence.
+        """
+        if piece := self._ahead():
+            await write(piece)
+        read, monotonic, seconds = self._read_body, self._clock.monotonic, self._idle_timeout
         is_even = self._is_even()
+        idle = Deadline(self._clock, seconds)
         try:
-            with Deadline(self._clock, self._idle_timeout) as idle:
+            with idle:
                 while not (self.broken or self.is_done or self._eof):
-                    chunk = await self._read_body()
+                    try:
+                        chunk = await read()
+                    except BREAKS as error:
+                        self.broken = _lost(error)
+                        break
                     if is_even and is_plain_event(chunk):
                         piece = chunk
                         self._count(chunk, 1)
@@ -184,18 +179,25 @@ class Relay:
                         self._eof = not chunk
                         piece = self._relayed(chunk)
                         is_even = self._is_even()
-                    idle.hold()  # the reader's pace is no silence of the provider's
+                    idle.due = math.inf  # the writer's pace is no silence of the provider's
                     if piece:
-                        yield piece
-                    idle.extend()
+                        await write(piece)
+                    idle.due = monotonic() + seconds
         except TimeoutError:
+            if not idle.has_passed:
+                raise  # the writer's own
             self.broken = "stalled"
-        except BREAKS as error:
-            self.broken = _lost(error)
         if self._is_finished:
             self.broken = ""  # the answer is whole, whatever became of the connection after it
         elif not self.broken:
             self.broken = "truncated"
+
+    def _ahead(self) -> bytes:
+        """Return what came while it was looked ahead, as far as it goes out."""
+        held, self._held = self._out(self._held), []
+        late, self._late = self._sifted(self._late), ()
+        rest, self._rest = self._rest, b""
+        return held + late + (self._relayed(rest) if rest else b"")
 
     async def drain(self) -> None:
         """Read the little that may follow the last event, so that the connection can be kept."""

@@ -4,7 +4,7 @@ Our own engine prepares its lines itself. Any other httpx transport, a host's or
 as httpx would call it, by way of `HttpxLine`.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Protocol
 
 import httpx
@@ -23,7 +23,7 @@ class Answer(Protocol):
         """As they were sent."""
         ...
 
-    async def read(self) -> bytes:
+    def read(self) -> Awaitable[bytes]:
         """Return the next bytes of the body; none at its end."""
         ...
 
@@ -33,11 +33,11 @@ class Answer(Protocol):
 class Line(Protocol):
     """Sends POST requests to one URL, always with the same headers."""
 
-    async def open(self, body: bytes, connect: float) -> Answer:
+    async def open(self, body: Sequence[bytes | memoryview], connect: float) -> Answer:
         """Send a body, and return the answer once its head is there.
 
         Args:
-            body: The bytes.
+            body: Its bytes, in parts that follow each other.
             connect: Seconds for a new connection to be made.
 
         Raises:
@@ -59,14 +59,14 @@ class HttpxLine:
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers]
         self._transport = transport
 
-    async def open(self, body: bytes, connect: float) -> "HttpxAnswer":
+    async def open(self, body: Sequence[bytes | memoryview], connect: float) -> "HttpxAnswer":
         """See Line; all other times are the caller's to watch."""
         timeout = {"connect": connect, "read": None, "write": None, "pool": None}
         request = httpx.Request(
             "POST",
             self._url,
             headers=self._headers,
-            content=body,
+            content=b"".join(body),
             extensions={"timeout": timeout},
         )
         return HttpxAnswer(await self._transport.handle_async_request(request))

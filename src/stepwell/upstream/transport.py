@@ -30,7 +30,7 @@ from typing import Final, TypeVar
 
 import httpx
 
-from stepwell.upstream.connection import SMALL, Answer, Connection
+from stepwell.upstream.connection import PIECE, Answer, Connection
 from stepwell.upstream.dial import Dialer, Origin
 from stepwell.upstream.seam import RawHeaders
 
@@ -100,7 +100,7 @@ class HttpTransport(httpx.AsyncBaseTransport):
         content = _content(request)
         head = self._head(request.method, request.url, _framed(request.headers.raw, content))
         connection = await self.connection(origin, timeouts.get("connect"))
-        whole = content if content is not None and len(content) <= SMALL else None
+        whole = (content,) if content is not None and len(content) <= PIECE else None
         has_no_body = request.method == "HEAD"
         answer = connection.ask(head + b"\r\n", whole, has_no_body=has_no_body)
         body = _Body(answer, self, timeouts.get("read"))
@@ -187,16 +187,20 @@ class PreparedLine:
         self._origin = origin
         self._head = head + b"content-length: "
 
-    async def open(self, body: bytes, connect: float) -> Answer:
+    async def open(self, body: Sequence[bytes | memoryview], connect: float) -> Answer:
         """See Line; all other times are the caller's to watch."""
         connection = await self._transport.connection(self._origin, connect)
-        head = b"%b%d\r\n\r\n" % (self._head, len(body))
-        if len(body) <= SMALL:
-            answer = connection.ask(head, body)
-        else:
-            answer = connection.ask(head, None)
-            await connection.send(answer, body)
-        await answer.head()
+        size = sum(map(len, body))
+        head = b"%b%d\r\n\r\n" % (self._head, size)
+        is_one = size <= PIECE
+        answer = connection.ask(head, body if is_one else None)
+        try:
+            if not is_one:
+                await connection.send(answer, body)
+            await answer.head()
+        except BaseException:
+            answer.close()
+            raise
         return answer
 
 
@@ -332,8 +336,11 @@ class _Body(httpx.AsyncByteStream):
         try:
             async with asyncio.timeout(self._seconds):
                 return await work
-        except TimeoutError as error:
-            raise httpx.ReadTimeout("no byte in time") from error
+        except BaseException as error:
+            self._answer.close()
+            if isinstance(error, TimeoutError):
+                raise httpx.ReadTimeout("no byte in time") from error
+            raise
 
 
 def _content(request: httpx.Request) -> bytes | None:
@@ -370,7 +377,7 @@ async def _upload(
 ) -> None:
     """Send a large or a streamed body."""
     if content is not None:
-        await connection.send(answer, content, seconds)
+        await connection.send(answer, [content], seconds)
         return
     assert isinstance(request.stream, httpx.AsyncByteStream)
     is_chunked = "content-length" not in request.headers
