@@ -1,8 +1,10 @@
-"""What one response said about quota."""
+"""What one response said about quota.
 
-from dataclasses import dataclass
+Every answer makes some of these, and tuples are the cheapest of all that cannot be changed.
+"""
+
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from stepwell.quota.limit import Metric, Scope
 
@@ -16,8 +18,7 @@ def believable(seconds: float) -> float:
     return min(max(0.0, seconds), MAX_TOLD)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One counter of a provider, as a response told it.
 
     Attributes:
@@ -40,8 +41,7 @@ class Reading:
     refills: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Other:
+class Other(NamedTuple):
     """A counter of what the ledger does not count; for people.
 
     Attributes:
@@ -74,8 +74,7 @@ class About(StrEnum):
     REQUEST = "request"  # the request's content or parameters
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(NamedTuple):
     """All that a dialect reads out of one response.
 
     Attributes:

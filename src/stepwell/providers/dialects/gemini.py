@@ -9,7 +9,6 @@ Source: ai.google.dev/gemini-api/docs/rate-limits and refusals in public issues,
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from stepwell.providers.dialects.bodies import node_of, text_of
@@ -42,8 +41,7 @@ def with_quota_details(reply: Reply, hint: Hint) -> Hint:
     nothing = _ZERO.search(message) is not None
     violations = tuple(_violations(node, nothing=nothing))
     if nothing or any(violation.limit == 0 for violation in violations):
-        return replace(
-            hint,
+        return hint._replace(
             about=About.MODEL,
             delay=None,
             guess=None,
@@ -56,7 +54,7 @@ def with_quota_details(reply: Reply, hint: Hint) -> Hint:
         delay = resets[DAY] = _end_of_day(reply.now)
     readings = _readings(hint, violations, resets)
     guess = hint.guess if delay is None else None
-    return replace(hint, delay=delay, guess=guess, readings=readings, scope=_scope(violations))
+    return hint._replace(delay=delay, guess=guess, readings=readings, scope=_scope(violations))
 
 
 def _scope(violations: tuple[Violation, ...]) -> Scope:

@@ -27,7 +27,8 @@ def reading_by(customs: Customs) -> Dialect:
     """The dialect of a provider with these customs."""
 
     def dialect(reply: Reply) -> Hint:
-        return with_quota_details(reply, read(reply, counters(reply, customs), customs))
+        hint = read(reply, counters(reply, customs), customs)
+        return with_quota_details(reply, hint) if hint.about is About.RATE else hint
 
     return dialect
 

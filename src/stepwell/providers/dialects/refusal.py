@@ -67,10 +67,15 @@ def read(reply: Reply, counted: Counters, customs: Customs = UNKNOWN) -> Hint:
         counted: The counters in its headers.
         customs: What only the provider's name tells.
     """
-    status = failing_status(reply)
-    if status is None:
-        return _of_success(reply, counted)
-    return _of_refusal(reply, status, counted, customs)
+    if reply.status >= 400 or reply.body is not None:
+        status = failing_status(reply)
+        if status is not None:
+            return _of_refusal(reply, status, counted, customs)
+    readings, others, over = counted
+    if not readings and not others and not over:
+        return NOTHING
+    delay = empty_for(readings)
+    return Hint(readings, delay, None, Scope.MODEL, False, None, "", None, over, others)
 
 
 def failing_status(reply: Reply) -> int | None:
@@ -78,14 +83,6 @@ def failing_status(reply: Reply) -> int | None:
     if reply.status >= 400:
         return reply.status
     return None if reply.body is None else embedded_status(reply.body)
-
-
-def _of_success(reply: Reply, counted: Counters) -> Hint:
-    over = reply.headers.get("x-ratelimit-over-limit") == "yes"  # Fireworks, Nebius
-    readings, others = counted
-    if not readings and not others and not over:
-        return NOTHING
-    return Hint(readings, empty_for(readings), over_limit=over, others=others)
 
 
 class _Heard(NamedTuple):
@@ -111,7 +108,7 @@ def _of_refusal(reply: Reply, status: int, counted: Counters, customs: Customs) 
     error, about, named, saying, told = heard
     end = None if saying.ends is None else clamp(saying.ends(reply.now))
     spent = spent_counter(about, named, saying, error, customs)
-    readings, others = with_spent(counted, spent, told, None if saying.assumed else end)
+    readings, others, _ = with_spent(counted, spent, told, None if saying.assumed else end)
     delay = _delay(heard, end, readings)
     return Hint(
         readings,

@@ -73,8 +73,12 @@ def with_spent(
 
 def empty_for(readings: tuple[Reading, ...]) -> float | None:
     """Seconds until every empty counter has a unit again, as far as they tell; else None."""
-    waits = [_next_unit(reading) for reading in readings if reading.remaining == 0]
-    return max((wait for wait in waits if wait is not None), default=None)
+    longest = None
+    for reading in readings:
+        wait = _next_unit(reading) if reading.remaining == 0 else None
+        if wait is not None and (longest is None or wait > longest):
+            longest = wait
+    return longest
 
 
 def _joined(
@@ -111,10 +115,10 @@ def _is_same(reading: Reading, spent: Tripped) -> bool:
 def _filled(reading: Reading, spent: Tripped, reset: float | None) -> Reading:
     window = spent.window or reading.window
     if spent.scope is Scope.FREE:  # no header tells that
-        reading = replace(reading, scope=Scope.FREE)
+        reading = reading._replace(scope=Scope.FREE)
     if reading.reset is None and reading.remaining == 0:
-        return replace(reading, window=window, reset=reset)
-    return replace(reading, window=window)
+        return reading._replace(window=window, reset=reset)
+    return reading._replace(window=window)
 
 
 def _reading_of(spent: Tripped, metric: Metric, reset: float | None) -> Reading:
