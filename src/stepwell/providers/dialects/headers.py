@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from stepwell.providers.dialects import anthropic, bare, split, vendor, windowed
+from stepwell.providers.dialects.bodies import Node
 from stepwell.providers.dialects.calendars import BY_THE_CLOCK
 from stepwell.providers.dialects.customs import Customs
 from stepwell.providers.dialects.draft import draft_counters
@@ -101,17 +102,18 @@ _END: Final = ("", "")
 """What stands NOWHERE: behind all headers."""
 
 
-def counters(reply: Reply, customs: Customs) -> Counters:
+def counters(reply: Reply, customs: Customs, node: Node | None = None) -> Counters:
     """Every counter in the headers, or in those that OpenRouter repeats in a refusal's body.
 
     Args:
         reply: The response.
         customs: Whose response it is, for what its headers leave out.
+        node: The mapping that holds the body's error; None if it has none.
     """
     counted = _counters(reply, reply.headers, customs)
-    if reply.body is None or counted.readings:
+    if node is None or counted.readings:
         return counted
-    repeated = bare.headers_in(reply.body)
+    repeated = bare.headers_in(node)
     return _counters(reply, repeated, customs) if repeated else counted
 
 
