@@ -87,6 +87,8 @@ class Hint(NamedTuple):
         paid: It is about those of an account's models that cost money, and no others.
         about: What the body says the refusal is about; None where only the status speaks.
         words: The provider's own message, at most 200 characters, not yet redacted.
+        message: The same as it came: half a secret is not found any more, so whoever cuts it redacts
+            it before.
         size: The largest request in tokens that this target takes, where a refusal tells it.
         over_limit: It was served beyond a soft limit: another target would be the better choice.
         others: Counters of what the ledger does not count, in no order.
@@ -102,3 +104,4 @@ class Hint(NamedTuple):
     size: int | None = None
     over_limit: bool = False
     others: tuple[Other, ...] = ()
+    message: str = ""

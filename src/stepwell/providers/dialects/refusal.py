@@ -119,9 +119,11 @@ def _of_refusal(
         _scope(heard, readings, customs),
         saying.paid,
         about,
-        words=" ".join(error.message[:1_000].split())[:_LONGEST_WORDS],
-        size=_size(about, error, named),
-        others=others,
+        " ".join(error.message[:1_000].split())[:_LONGEST_WORDS],
+        _size(about, error, named),
+        False,
+        others,
+        error.message,
     )
 
 
