@@ -26,7 +26,7 @@ from stepwell.providers.dialects.durations import (
     text_in,
 )
 from stepwell.providers.dialects.reply import Head, Reply, quota_places
-from stepwell.providers.dialects.slots import Slot, Speller
+from stepwell.providers.dialects.slots import METRICS, Slot, Speller
 from stepwell.quota.limit import Metric, Scope
 from stepwell.quota.reading import Other, Reading
 
@@ -37,7 +37,6 @@ _SPELLERS: tuple[Speller, ...] = (
     anthropic.spell,
     vendor.spell,
 )
-_METRICS = {metric.value: metric for metric in Metric}
 
 # A header that only some providers send tells the window of those beside it that name none:
 # Together counts in seconds, Fireworks and Nebius in minutes.
@@ -163,7 +162,7 @@ def _counter(key: _Key, fields: Mapping[str, int], customs: Customs, *, clock: b
         fields.get(field, _NOWHERE) for field in ("limit", "remaining", "reset", "period")
     )
     return _Counter(
-        _METRICS.get(counts),
+        METRICS.get(counts),
         counts,
         limit,
         remaining,

@@ -1,7 +1,6 @@
 """The counter that refused, and how it joins those in the headers."""
 
 import re
-from dataclasses import replace
 
 from stepwell.providers.dialects.bodies import BodyError
 from stepwell.providers.dialects.customs import Customs
@@ -35,7 +34,7 @@ def spent_counter(
     scope = saying.scope or customs.scope
     if named is not None:
         window = saying.window if named.window is None else named.window
-        return replace(named, window=window, scope=named.scope or scope)
+        return named._replace(window=window, scope=named.scope or scope)
     unnamed = customs.unnamed if about is About.RATE else None
     if unnamed is not None and saying.window in {None, unnamed.window}:
         return _implied(unnamed.counts, unnamed.window, unnamed.limit, scope)
