@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from stepwell.providers.dialects import (
     FAMILIES,
     NAMES,
+    Head,
     Reply,
     dialect,
     embedded_status,
@@ -20,6 +21,7 @@ from stepwell.quota.reading import About, Hint, Other, Reading
 
 MakeReply = Callable[..., Reply]
 TWO_DAYS = 172_800.0
+NOON = 1_790_942_400.0
 LOCAL = ("llamacpp", "lmstudio", "ollama-local", "vllm")
 
 
@@ -82,6 +84,42 @@ def test_only_headers_that_may_speak_of_quota_are_picked() -> None:
         "retry-after": "\xff",
         "retry-after-ms": "5",
     }
+
+
+HEADS = [
+    {"x-ratelimit-limit-requests": " 14400 ", "x-ratelimit-remaining-requests": "14369",
+     "x-ratelimit-reset-requests": "3m6s", "x-ratelimit-limit-tokens": "6000, 6000;w=60",
+     "x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "1790942430"},
+    {"X-RateLimit-Limit-Tokens": "5.0", "x-ratelimit-renewalperiod-tokens": "60",
+     "x-tokenlimit-limit": "0.5", "x-ratelimit-over-limit": "yes"},
+    {"anthropic-ratelimit-input-tokens-limit": "9", "retry-after": "5", "content-type": "x"},
+    {"ratelimit": "limit=5, remaining=3, reset=9", "ratelimit-policy": "5;w=60"},
+    {},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("headers", HEADS)
+@pytest.mark.parametrize("name", ["auto", "generic", "groq", "together"])
+@pytest.mark.parametrize("status", [200, 429])
+def test_a_head_is_read_as_its_headers_are(name: str, status: int, headers: dict[str, str]) -> None:
+    """Whether bytes are read where they stand, or were decoded and picked before."""
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    head, picked = Head([*raw, *raw[:1]]), quota_headers(raw)
+    hints = [dialect(name)(Reply(status, each, None, NOON)) for each in (head, picked)]
+
+    assert hints[0] == hints[1]
+    assert dict(head) == picked
+
+
+def test_a_long_reset_is_no_reset_and_is_not_remembered() -> None:
+    """A provider can fill no memory with what nobody can mean."""
+    raw = [
+        (b"x-ratelimit-remaining-requests", b"5"),
+        (b"x-ratelimit-reset-requests", b"5s" * 40),
+    ]
+    (reading,) = dialect("auto")(Reply(200, Head(raw), None, NOON)).readings
+
+    assert (reading.remaining, reading.reset) == (5, None)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -251,6 +289,13 @@ HEADERS = st.dictionaries(
 )  # fmt: skip
 
 
+RAW = NUMBERS.map(lambda text: text.encode("latin-1", "replace"))
+RAW_NAMES = [
+    b"Date", b"retry-after", b"ratelimit", b"RateLimit-Policy", b"x-ratelimit-over-limit", b"\xb2",
+    *(spelling.format(field).encode() for spelling in SPELLINGS for field in FIELDS),
+]  # fmt: skip
+
+
 def is_sound(hint: Hint) -> bool:
     """Every number is one the ledger can count with."""
     counters: tuple[Reading | Other, ...] = (*hint.readings, *hint.others)
@@ -275,7 +320,16 @@ def test_no_response_makes_a_dialect_raise(
     name: str, status: int, headers: dict[str, str], body: Any
 ) -> None:
     """Whatever arrives, the hint holds finite times within two days and amounts not below zero."""
-    assert is_sound(dialect(name)(Reply(status, headers, body, 1_790_942_400.0)))
+    assert is_sound(dialect(name)(Reply(status, headers, body, NOON)))
+
+
+@given(st.sampled_from(NAMES), st.lists(st.tuples(st.sampled_from(RAW_NAMES), st.binary() | RAW)))
+def test_no_head_makes_a_dialect_raise(name: str, raw: list[tuple[bytes, bytes]]) -> None:
+    """Nor is any other read out of its bytes than out of the same as text."""
+    head = dialect(name)(Reply(200, Head(raw), None, NOON))
+
+    assert is_sound(head)
+    assert head == dialect(name)(Reply(200, quota_headers(raw), None, NOON))
 
 
 @given(st.integers(400, 599), HEADERS, BODIES)

@@ -6,7 +6,6 @@ from typing import Final
 from stepwell.clock import Clock
 from stepwell.dispatch.call import Call
 from stepwell.errors import StepwellError
-from stepwell.providers.dialects import error_of
 from stepwell.quota.ledger import Ledger
 from stepwell.quota.reading import Hint, Reading
 from stepwell.routing.asides import Asides
@@ -129,6 +128,5 @@ class Sender:
 
     def _words(self, reply: Reply) -> str:
         """Return the provider's words, redacted before they are cut: half a key is not found."""
-        said = error_of(reply.error)
-        words = said.message if said is not None and said.message else reply.detail
+        words = reply.verdict.hint.message or reply.detail
         return " ".join(self._redact(words).split())[:LONGEST_WORDS]

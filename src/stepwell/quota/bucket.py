@@ -1,5 +1,6 @@
 """Bucket: how full a bucket is that drains evenly."""
 
+from collections.abc import Iterable
 from math import inf
 
 # Sums of floats miss by some 1e-13; a millionth of a unit is no theft.
@@ -31,6 +32,16 @@ class Bucket:
     def add(self, amount: int, moment: float, rate: float) -> None:
         at = max(moment, self._at)
         self.set(self.level(at, rate) + amount, at)
+
+    def fill(self, entries: Iterable[tuple[float, int]], rate: float) -> None:
+        """Add what was counted at rising moments: `add` without a call for each, as there are many."""
+        level, at = self._level, self._at
+        for moment, amount in entries:
+            if moment > at:
+                level = max(0.0, level - rate * (moment - at)) if level else 0.0
+                at = moment
+            level += amount
+        self.set(level, at)
 
     def set(self, level: float, moment: float) -> None:
         self._level, self._at = level, moment

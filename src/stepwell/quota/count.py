@@ -221,11 +221,14 @@ class Count:
 
     def refuse(self, outcome: Outcome) -> bool:
         """A call was refused, for all we know by this limit; return whether that is believable."""
-        ceiling = self._ceiling(outcome)
+        first = self._first_refusal(outcome)
         explained = after(self.laws, outcome)
-        if not explained:
-            self._hesitate()
+        if not explained and self.usage.is_prompt:
+            self.usage.is_prompt = False  # calls may not be counted as they come after all
             explained = after(self.laws, outcome)
+        if not explained:
+            return False
+        ceiling = self._ceiling(first, outcome)
         explained = capped(explained, ceiling)
         if not explained:
             return False
@@ -233,7 +236,19 @@ class Count:
         self._confirm(outcome, ceiling)
         return True
 
-    def _ceiling(self, outcome: Outcome) -> float:
+    def _first_refusal(self, outcome: Outcome) -> Outcome | None:
+        """Return the first refusal of those together with which this one came; None if open."""
+        usage, first = self.usage, self._first
+        if first is None or outcome.sent > first.answered:
+            if usage.doubted(outcome.sent - usage.window, outcome.sent):
+                return None
+            first = outcome
+        if outcome.need > first.need:
+            first = first._replace(need=outcome.need)
+        self._first = first
+        return first
+
+    def _ceiling(self, first: Outcome | None, outcome: Outcome) -> float:
         """Return more than which surely do not fit, by all refusals of its window so far; inf if open.
 
         Before the first call that was refused in a window nobody but those who were served had
@@ -241,13 +256,8 @@ class Count:
         which may still be served. This holds for every kind of window, and whether or not refused
         calls are counted.
         """
-        usage, first = self.usage, self._first
-        if first is None or outcome.sent > first.answered:
-            if usage.doubted(outcome.sent - usage.window, outcome.sent):
-                return inf
-            first = outcome
-        self._first = first = replace(first, need=max(first.need, outcome.need))
-        if not usage.remembers(first.sent - usage.window):
+        usage = self.usage
+        if first is None or not usage.remembers(first.sent - usage.window):
             return inf
         served = usage.served(first.sent - usage.window, first.answered)
         rivals = usage.rivals(usage.need(outcome.need))
@@ -373,10 +383,6 @@ class Count:
         kinds = {law.kind for law in laws}
         self.kind = kinds.pop() if len(kinds) == 1 else None
 
-    def _hesitate(self) -> None:
-        """Stop to believe that calls are counted as they come."""
-        self.usage.is_prompt = False
-
     def _learn_success(self, outcome: Outcome) -> None:
         self._forgive(outcome)
         before = self.usage.surely(outcome.answered - self.usage.window, outcome.before)
@@ -410,20 +416,17 @@ class Count:
 
 def shown(laws: Iterable[Law], gauge: Gauge) -> tuple[Law, ...]:
     """Return what a reading leaves of laws."""
-    found = (law.shown(gauge) for law in laws)
-    return tuple(law for law in found if law is not None)
+    return tuple([left for law in laws if (left := law.shown(gauge)) is not None])
 
 
 def after(laws: Iterable[Law], outcome: Outcome) -> tuple[Law, ...]:
     """Return what an outcome leaves of laws."""
-    found = (law.after(outcome) for law in laws)
-    return tuple(law for law in found if law is not None)
+    return tuple([left for law in laws if (left := law.after(outcome)) is not None])
 
 
 def capped(laws: Iterable[Law], most: float) -> tuple[Law, ...]:
     """Return what is left of laws if more than that surely do not fit."""
-    found = (law.bounded(1, most) for law in laws)
-    return tuple(law for law in found if law is not None)
+    return tuple([left for law in laws if (left := law.bounded(1, most)) is not None])
 
 
 def suspects(usage: Usage, outcome: Outcome) -> tuple[Law, ...]:

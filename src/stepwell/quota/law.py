@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import ceil, inf
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from stepwell.quota.phases import Phases
 from stepwell.quota.usage import WAY, Usage
@@ -38,8 +38,7 @@ class Kind(StrEnum):
     BUCKET = "bucket"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a call came to that says something of a limit.
 
     Attributes:
@@ -69,8 +68,7 @@ class Outcome:
         return _between(self.sent, self.answered, self.delay)
 
 
-@dataclass(frozen=True, slots=True)
-class Gauge:
+class Gauge(NamedTuple):
     """What the answer to a served call told of its counter.
 
     Attributes:
@@ -296,7 +294,9 @@ class Fixed(Law):
             if low > outcome.answered + self.usage.window:
                 return None
             phases = phases.within(low, high)
-        return replace(law, phases=phases, shut=outcome.sent, shut_for=need) if phases else None
+        if not phases:
+            return None
+        return type(self)(self.usage, law.least, law.most, phases, outcome.sent, need)
 
     def _earliest_edge(self, now: float) -> float:
         return self.phases.first_after(now - self.usage.window)

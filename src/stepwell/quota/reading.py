@@ -1,8 +1,10 @@
-"""What one response said about quota."""
+"""What one response said about quota.
 
-from dataclasses import dataclass
+Every answer makes some of these, and tuples are the cheapest of all that cannot be changed.
+"""
+
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from stepwell.quota.limit import Metric, Scope
 
@@ -16,8 +18,7 @@ def believable(seconds: float) -> float:
     return min(max(0.0, seconds), MAX_TOLD)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One counter of a provider, as a response told it.
 
     Attributes:
@@ -40,8 +41,7 @@ class Reading:
     refills: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Other:
+class Other(NamedTuple):
     """A counter of what the ledger does not count; for people.
 
     Attributes:
@@ -74,8 +74,7 @@ class About(StrEnum):
     REQUEST = "request"  # the request's content or parameters
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(NamedTuple):
     """All that a dialect reads out of one response.
 
     Attributes:
@@ -88,6 +87,8 @@ class Hint:
         paid: It is about those of an account's models that cost money, and no others.
         about: What the body says the refusal is about; None where only the status speaks.
         words: The provider's own message, at most 200 characters, not yet redacted.
+        message: The same as it came: half a secret is not found any more, so whoever cuts it redacts
+            it before.
         size: The largest request in tokens that this target takes, where a refusal tells it.
         over_limit: It was served beyond a soft limit: another target would be the better choice.
         others: Counters of what the ledger does not count, in no order.
@@ -103,3 +104,4 @@ class Hint:
     size: int | None = None
     over_limit: bool = False
     others: tuple[Other, ...] = ()
+    message: str = ""

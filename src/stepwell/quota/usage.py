@@ -263,6 +263,5 @@ def _filled(counted: SlidingWindow, before: float, rate: float, until: float = i
     bucket = Bucket()
     if before and counted.forgotten > -inf:
         bucket.set(before, counted.forgotten)
-    for moment, cost in counted.entries(until):
-        bucket.add(cost, moment, rate)
+    bucket.fill(counted.entries(until), rate)
     return bucket

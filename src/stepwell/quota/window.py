@@ -102,7 +102,12 @@ class SlidingWindow:
 
     def between(self, after: float, until: float) -> int:
         """Return the sum of what was counted after one moment and not after the other."""
-        return self._sum_before(self._end(until)) - self._sum_before(self._end(after))
+        leaves, before, head = self._leaves, self._before, self._head
+        first = bisect_right(leaves, after + self.seconds, head)
+        end = bisect_right(leaves, until + self.seconds, head)
+        count = len(leaves)
+        until_then = before[end] if end < count else self._total
+        return until_then - (before[first] if first < count else self._total)
 
     def falls_to(self, level: float) -> float:
         """Return the time from which at most `level` is in use if nothing is added; inf for never.
@@ -135,9 +140,10 @@ class SlidingWindow:
 
     def entries(self, until: float = inf) -> Iterator[tuple[float, int]]:
         """Yield when each entry was counted, and its amount, the oldest first, until a moment."""
-        for place in range(self._head, self._end(until)):
-            amount = self._sum_before(place + 1) - self._before[place]
-            yield self._leaves[place] - self.seconds, amount
+        head, end, seconds = self._head, self._end(until), self.seconds
+        sums = [*self._before[head : end + 1], self._total]
+        for place, leaves in enumerate(self._leaves[head:end]):
+            yield leaves - seconds, sums[place + 1] - sums[place]
 
     def export(self, now: float) -> list[list[float]]:
         """Return what is in use, as pairs of seconds until it leaves and amount."""

@@ -117,6 +117,8 @@ def outcome_of(status: int, about: About | None) -> Outcome:
 
 
 _NOTHING = Hint()
+_ACCOUNTS = (Bench.CREDIT, Bench.KEY)
+"""Why a whole account is left alone, whatever a refusal says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,27 +143,22 @@ class Verdict:
         rule, hint = self.rule, self.hint
         if hint is _NOTHING and rule.bench is None and was_sent:
             return Report(rule.ended, tokens, words=words)
+        bench, scope = rule.bench, hint.scope
+        if hint.paid:
+            # No credit for paid models leaves the account's free ones usable: each paid target finds
+            # out by itself that it is out.
+            bench = Bench.MODEL if bench is Bench.CREDIT else bench
+            scope = Scope.MODEL
+        elif bench in _ACCOUNTS:
+            scope = Scope.ACCOUNT
         return Report(
             ended=rule.ended,
             tokens=tokens,
-            bench=self._bench,
-            delay=hint.delay if rule.bench is not None else None,
-            guess=hint.guess if rule.bench is not None else None,
-            scope=self._scope,
+            bench=bench,
+            delay=hint.delay if bench is not None else None,
+            guess=hint.guess if bench is not None else None,
+            scope=scope,
             words=words,
             readings=hint.readings,
             was_sent=was_sent,
         )
-
-    @property
-    def _bench(self) -> Bench | None:
-        """No credit for paid models leaves the account's free ones usable: only this target is out."""
-        paid = self.rule.bench is Bench.CREDIT and self.hint.paid
-        return Bench.MODEL if paid else self.rule.bench
-
-    @property
-    def _scope(self) -> Scope:
-        if self.hint.paid:
-            return Scope.MODEL  # narrower than the account: each paid target finds out by itself
-        account = self.rule.bench in (Bench.CREDIT, Bench.KEY)
-        return Scope.ACCOUNT if account else self.hint.scope

@@ -205,7 +205,8 @@ class Endpoint:
 
     def _hint(self, answer: Answer, body: Any, status: int | None = None) -> Hint:
         code = answer.status if status is None else status
-        headers = dialects.quota_headers(answer.headers)
+        pick = dialects.Head if body is None else dialects.quota_headers
+        headers = pick(answer.headers)
         return self._dialect(dialects.Reply(code, headers, body, self._clock.time()))
 
 

@@ -17,7 +17,7 @@ of the collected samples.
 
 from stepwell.providers.dialects.bodies import BodyError, error_of
 from stepwell.providers.dialects.members import DIALECTS, FAMILIES
-from stepwell.providers.dialects.reply import Dialect, Reply, quota_headers
+from stepwell.providers.dialects.reply import Dialect, Head, Reply, quota_headers
 from stepwell.providers.dialects.subject import embedded_status
 from stepwell.providers.dialects.summary import Summary, summarize, wait_of
 
@@ -26,6 +26,7 @@ __all__ = [
     "NAMES",
     "BodyError",
     "Dialect",
+    "Head",
     "Reply",
     "Summary",
     "dialect",

@@ -11,10 +11,8 @@ Seen in public issues and fixtures, read 2026-11-22.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
-from stepwell.providers.dialects.bodies import node_of, text_of
+from stepwell.providers.dialects.bodies import Node, text_of
 from stepwell.providers.dialects.durations import SECOND
 from stepwell.providers.dialects.slots import FIELDS, Slot
 
@@ -31,12 +29,11 @@ def spell(name: str) -> Slot | None:
     return None
 
 
-def headers_in(body: Any) -> dict[str, str]:
+def headers_in(node: Node) -> dict[str, str]:
     """The headers that OpenRouter repeats in the body of a refusal; names in lower case."""
-    node = node_of(body) or {}
     metadata = node.get("metadata")
-    headers = metadata.get("headers") if isinstance(metadata, Mapping) else None
-    if not isinstance(headers, Mapping):
+    headers = metadata.get("headers") if isinstance(metadata, dict) else None
+    if not isinstance(headers, dict):
         return {}
     pairs = ((str(name).lower(), text_of(value)) for name, value in headers.items())
     return {name: value for name, value in pairs if value}

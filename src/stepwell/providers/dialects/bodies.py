@@ -9,8 +9,7 @@ Face), a flat `{message, type, code}` (Cerebras, Mistral, SiliconFlow), `{detail
 
 import json
 import re
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from stepwell.providers.dialects.durations import number
 
@@ -34,6 +33,9 @@ _MINIMAX = {
     1026: 400,
     1027: 400,
 }
+
+Node: TypeAlias = dict[str, Any]
+"""An object of decoded JSON."""
 
 
 class BodyError(NamedTuple):
@@ -60,7 +62,11 @@ class BodyError(NamedTuple):
 
 def error_of(body: Any) -> BodyError | None:
     """The error in a body of any shape seen; None if it holds none (`error: null` is none)."""
-    node = node_of(body)
+    return error_in(node_of(body), body)
+
+
+def error_in(node: Node | None, body: Any) -> BodyError | None:
+    """The same, where the mapping that holds the body's error is known."""
     if node is not None:
         return _read(node)
     if isinstance(body, str) and body.strip():
@@ -86,66 +92,70 @@ def is_explicit(body: Any) -> bool:
     return error.status is not None or (bool(error.code) and number(error.code) is None)
 
 
-def node_of(body: Any, depth: int = 0) -> Mapping[str, Any] | None:
+def node_of(body: Any, depth: int = 0) -> Node | None:
     """The mapping that holds the error's fields, wherever the provider put it."""
     if isinstance(body, str):
         body = _decoded(body)
     if isinstance(body, list) and body:
         body = body[0]
-    if not isinstance(body, Mapping) or depth > _DEEPEST:
+    if not isinstance(body, dict) or depth > _DEEPEST:
         return None
     node = _enveloped(body) or _flat(body)
-    inner = node_of(node.get("message"), depth + 1) if node else None
-    return inner or node
+    if not node:
+        return None
+    message = node.get("message")
+    return (node_of(message, depth + 1) if message else None) or node
 
 
-def _enveloped(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _enveloped(body: Node) -> Node | None:
     error = body.get("error")
-    if isinstance(error, Mapping):
+    if isinstance(error, dict):
         return error if any(error.values()) else None
     if isinstance(error, str) and error.strip():
         return {**body, "message": error}
     base = body.get("base_resp")
-    if isinstance(base, Mapping) and base.get("status_code"):
+    if isinstance(base, dict) and base.get("status_code"):
         return base
     errors = body.get("errors")
     if isinstance(errors, list) and errors and "choices" not in body:
-        return errors[0] if isinstance(errors[0], Mapping) else {"message": errors[0]}
+        return errors[0] if isinstance(errors[0], dict) else {"message": errors[0]}
     return None
 
 
-def _flat(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _flat(body: Node) -> Node | None:
     if "choices" in body or body.get("object", "error") != "error":
         return None
     return body if _message(body) else None
 
 
-def _read(node: Mapping[str, Any]) -> BodyError:
+def _read(node: Node) -> BodyError:
+    metadata = node.get("metadata")
     kind = text_of(node.get("type"))
     word = text_of(node.get("status"))  # RESOURCE_EXHAUSTED, where it is no number
-    return BodyError(
-        status=_status(node),
-        code=_reason(node.get("details")) or text_of(node.get("code") or node.get("status_code")),
-        type=kind or (word if not word.isdigit() else "") or _limit_source(node),
-        message=_message(node) + _upstream_words(node),
-        param=text_of(node.get("param")),
-    )
+    kind = kind or ("" if word.isdigit() else word)
+    message = _message(node)
+    if isinstance(metadata, dict):  # OpenRouter's
+        kind = kind or text_of(metadata.get("limit_source"))  # which limit tripped
+        raw = text_of(metadata.get("raw"))  # the words of the provider behind it
+        message = f"{message}: {raw}" if raw else message
+    code = _reason(node.get("details")) or text_of(node.get("code") or node.get("status_code"))
+    return BodyError(_status(node), code, kind, message, text_of(node.get("param")))
 
 
-def _status(node: Mapping[str, Any]) -> int | None:
+def _status(node: Node) -> int | None:
     for name in _STATUS_NAMES:
-        value = number(node.get(name))
-        if value is not None and 400 <= value <= 599:
+        field = node.get(name)
+        if field is not None and (value := number(field)) is not None and 400 <= value <= 599:
             return int(value)
     if "status_msg" in node:
         return _MINIMAX.get(int(number(node.get("status_code")) or 0), 500)
     return None
 
 
-def _message(node: Mapping[str, Any]) -> str:
+def _message(node: Node) -> str:
     for name in _MESSAGE_NAMES:
         value = node.get(name)
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             value = value.get("message")
         if isinstance(value, list):
             value = "; ".join(_complaints(value))
@@ -156,37 +166,26 @@ def _message(node: Mapping[str, Any]) -> str:
 
 def _complaints(items: list[Any]) -> list[str]:
     """The messages of a validation error, without the echo of the request beside them."""
-    found = (text_of(item.get("msg")) for item in items if isinstance(item, Mapping))
+    found = (text_of(item.get("msg")) for item in items if isinstance(item, dict))
     return [text for text in found if text]
-
-
-def _upstream_words(node: Mapping[str, Any]) -> str:
-    """OpenRouter keeps the words of the provider behind it in `metadata.raw`."""
-    metadata = node.get("metadata")
-    raw = text_of(metadata.get("raw")) if isinstance(metadata, Mapping) else ""
-    return f": {raw}" if raw else ""
-
-
-def _limit_source(node: Mapping[str, Any]) -> str:
-    """OpenRouter names the limit that tripped in `metadata.limit_source`."""
-    metadata = node.get("metadata")
-    return text_of(metadata.get("limit_source")) if isinstance(metadata, Mapping) else ""
 
 
 def _reason(details: Any) -> str:
     """Google: `details[].reason` (API_KEY_INVALID); Anthropic: `details.error_code`."""
-    if isinstance(details, Mapping):
+    if not details:
+        return ""
+    if isinstance(details, dict):
         return text_of(details.get("error_code"))
     items = details if isinstance(details, list) else ()
-    reasons = (text_of(item.get("reason")) for item in items if isinstance(item, Mapping))
+    reasons = (text_of(item.get("reason")) for item in items if isinstance(item, dict))
     return next(filter(None, reasons), "")
 
 
 def _finished_in_error(body: Any) -> bool:
     """OpenRouter and Kilo end a broken answer with this finish reason."""
-    choices = body.get("choices") if isinstance(body, Mapping) else None
+    choices = body.get("choices") if isinstance(body, dict) else None
     first = choices[0] if isinstance(choices, list) and choices else None
-    return isinstance(first, Mapping) and first.get("finish_reason") == "error"
+    return isinstance(first, dict) and first.get("finish_reason") == "error"
 
 
 def _plain(text: str) -> str:

@@ -1,6 +1,7 @@
 """Customs: what only a provider's name tells, because its responses do not."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -10,7 +11,6 @@ from stepwell.quota.reading import About
 
 # Whoever counts tokens without naming the window counts them in a minute; requests differ.
 _TOKENS_BY_THE_MINUTE: Mapping[str, float] = MappingProxyType({"tokens": MINUTE})
-_NO_STATUS: Mapping[int, About] = MappingProxyType({})
 
 
 class Unnamed(NamedTuple):
@@ -21,7 +21,8 @@ class Unnamed(NamedTuple):
     limit: int | None = None
 
 
-class Customs(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)  # compared by identity: each is made once
+class Customs:
     """One provider's peculiarities; every default is what holds for an unknown provider.
 
     Attributes:
@@ -33,9 +34,9 @@ class Customs(NamedTuple):
         local: It runs on a machine of ours: it clears in seconds, whatever a proxy in between says.
     """
 
-    windows: Mapping[str, float] = _TOKENS_BY_THE_MINUTE
+    windows: Mapping[str, float] = field(default_factory=lambda: _TOKENS_BY_THE_MINUTE)
     scope: Scope = Scope.MODEL
-    statuses: Mapping[int, About] = _NO_STATUS
+    statuses: Mapping[int, About] = field(default_factory=dict)
     unnamed: Unnamed | None = None
     guess: float | None = None
     local: bool = False

@@ -5,7 +5,8 @@ What cannot be read is absent (None), never zero: zero is a value.
 
 import re
 from datetime import UTC, datetime, tzinfo
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 SECOND: Final = 1.0
 MINUTE: Final = 60.0
@@ -41,6 +42,8 @@ LENGTH = rf"{_NUMBER}\s*(?:{'|'.join(_UNIT)})(?![a-z])"
 """A pattern for one part of a length in prose: `9m`, `38.016s`, `20 seconds`."""
 
 _SHORT = 18
+_LONGEST = 64  # characters of a reset; an instant with all its parts has half as many
+_REMEMBERED = 1024
 _GO_PARTS = re.compile("([0-9.]{1,36})([a-zµμ]+)")
 
 # RFC 3339, and the same with a space and without a zone, as people write it.
@@ -55,13 +58,18 @@ def clamp(seconds: float) -> float:
     return min(max(seconds, 0.0), TWO_DAYS)
 
 
-def count(text: str | None) -> int | None:
+def text_in(field: str | bytes) -> str:
+    """A header's field as text."""
+    return field if isinstance(field, str) else field.decode("latin-1").strip()
+
+
+def count(text: str | bytes | None) -> int | None:
     """A counter: a whole number, never below 0. Of a list (IETF draft) the first member counts."""
     if not text:
         return None
     if text.isdigit() and text.isascii() and len(text) <= 15:
         return int(text)
-    match = _COUNT.match(text)
+    match = _COUNT.match(text_in(text))
     return max(0, int(match[1])) if match else None
 
 
@@ -95,31 +103,49 @@ def duration(text: str) -> float | None:
     return seconds if read and read == len(text) else None
 
 
-def from_now(value: float, now: float) -> float:
-    """Seconds until a moment given as seconds from now, Unix seconds or Unix milliseconds.
+class Reset(NamedTuple):
+    """A reset as it was written.
 
-    The three lie far apart: 1e9 is 31 years as a delay and 2001 as a Unix time, and 1e12 the same
-    year in milliseconds.
+    Attributes:
+        seconds: From the response on, as far as they can be believed; 0 for a moment.
+        moment: In Unix seconds; None for a length.
+        has_unit: It is a length with units, or an instant in UTC.
     """
-    if value >= _EPOCH_MS:
-        return value / 1000 - now
-    if value >= _EPOCH_S:
-        return value - now
-    return value
+
+    seconds: float
+    moment: float | None
+    has_unit: bool
 
 
 def reset_in(text: str | None, now: float) -> float | None:
     """Seconds until a reset written as a length, a number of seconds, a Unix time, or RFC 3339."""
-    if not text:
+    reset = reset_of(text)
+    if reset is None:
         return None
-    if has_unit(text):
-        seconds = duration(text)
-    else:
-        plain = number(text)
-        seconds = None if plain is None else from_now(plain, now)
-    if seconds is None and (moment := instant(text)) is not None:
-        seconds = moment - now
-    return None if seconds is None else clamp(seconds)
+    return reset.seconds if reset.moment is None else clamp(reset.moment - now)
+
+
+def reset_of(text: str | bytes | None) -> Reset | None:
+    """What a reset says; None if there is none, or it cannot be read."""
+    return _read_reset(text) if text and len(text) <= _LONGEST else None
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _read_reset(field: str | bytes) -> Reset | None:
+    """Those that a provider sends again and again are read once.
+
+    A plain number is seconds from now, Unix seconds or Unix milliseconds; the three lie far apart:
+    1e9 is 31 years as a delay and 2001 as a Unix time, and 1e12 the same year in milliseconds.
+    """
+    text = text_in(field)
+    with_unit = text[-1:].isalpha()
+    seconds = duration(text) if with_unit else number(text)
+    if seconds is None:
+        moment = instant(text)
+        return None if moment is None else Reset(0.0, moment, with_unit)
+    if with_unit or seconds < _EPOCH_S:
+        return Reset(clamp(seconds), None, with_unit)
+    return Reset(0.0, seconds / 1000 if seconds >= _EPOCH_MS else seconds, has_unit=False)
 
 
 def instant(text: str, zone: tzinfo = UTC) -> float | None:
@@ -136,8 +162,3 @@ def instant(text: str, zone: tzinfo = UTC) -> float | None:
         return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
     except (ValueError, OverflowError):
         return None
-
-
-def has_unit(text: str) -> bool:
-    """Whether a length ends with its unit; a bare number, or nothing, does not."""
-    return text[-1:].isalpha()

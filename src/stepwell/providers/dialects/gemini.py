@@ -9,13 +9,11 @@ Source: ai.google.dev/gemini-api/docs/rate-limits and refusals in public issues,
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
-from stepwell.providers.dialects.bodies import node_of, text_of
+from stepwell.providers.dialects.bodies import Node, text_of
 from stepwell.providers.dialects.calendars import PACIFIC, midnight
 from stepwell.providers.dialects.durations import DAY, HOUR, MINUTE, SECOND, clamp, count, duration
-from stepwell.providers.dialects.reply import Reply
 from stepwell.quota.limit import Metric, Scope
 from stepwell.quota.reading import About, Hint, Reading
 
@@ -33,17 +31,15 @@ class Violation(NamedTuple):
     scope: Scope
 
 
-def with_quota_details(reply: Reply, hint: Hint) -> Hint:
-    """The hint, corrected by google.rpc details if the body has them."""
-    node = node_of(reply.body) if hint.about is About.RATE else None
-    if node is None or not _is_google(node):
+def with_quota_details(node: Node, hint: Hint, now: float) -> Hint:
+    """The hint of a rate's refusal, corrected by google.rpc details if the body has them."""
+    if not _is_google(node):
         return hint
     message = text_of(node.get("message"))
     nothing = _ZERO.search(message) is not None
     violations = tuple(_violations(node, nothing=nothing))
     if nothing or any(violation.limit == 0 for violation in violations):
-        return replace(
-            hint,
+        return hint._replace(
             about=About.MODEL,
             delay=None,
             guess=None,
@@ -53,10 +49,10 @@ def with_quota_details(reply: Reply, hint: Hint) -> Hint:
     delay = hint.delay if delay is None else delay
     resets = {violation.window: delay for violation in violations}
     if DAY in resets or "PerDay" in message:
-        delay = resets[DAY] = _end_of_day(reply.now)
+        delay = resets[DAY] = _end_of_day(now)
     readings = _readings(hint, violations, resets)
     guess = hint.guess if delay is None else None
-    return replace(hint, delay=delay, guess=guess, readings=readings, scope=_scope(violations))
+    return hint._replace(delay=delay, guess=guess, readings=readings, scope=_scope(violations))
 
 
 def _scope(violations: tuple[Violation, ...]) -> Scope:
@@ -65,21 +61,21 @@ def _scope(violations: tuple[Violation, ...]) -> Scope:
     return Scope.ACCOUNT if whole else Scope.MODEL
 
 
-def _is_google(node: Mapping[str, Any]) -> bool:
+def _is_google(node: Node) -> bool:
     return node.get("status") == "RESOURCE_EXHAUSTED" or any(
         text_of(detail.get("@type")).startswith("type.googleapis.com/") for detail in _details(node)
     )
 
 
-def _details(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _details(node: Node) -> list[Node]:
     return _mappings(node.get("details"))
 
 
-def _mappings(value: Any) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+def _mappings(value: Any) -> list[Node]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _violations(node: Mapping[str, Any], *, nothing: bool) -> Iterator[Violation]:
+def _violations(node: Node, *, nothing: bool) -> Iterator[Violation]:
     """The quotas that tripped. A limit of 0 is not sent; only the message tells it."""
     for detail in _details(node):
         for item in _mappings(detail.get("violations")):
@@ -112,7 +108,7 @@ def _readings(
     )
 
 
-def _retry_delay(node: Mapping[str, Any]) -> float | None:
+def _retry_delay(node: Node) -> float | None:
     """RetryInfo's delay, a protobuf duration: `34s`, `20.04466179s`."""
     delays = (duration(text_of(detail.get("retryDelay"))) for detail in _details(node))
     delay = next((delay for delay in delays if delay is not None), None)

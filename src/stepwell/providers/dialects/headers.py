@@ -1,14 +1,16 @@
 """The counters in a response's headers, whichever family they belong to.
 
 Names are read once for each set of names that arrives: a provider sends the same ones with every
-response, so `_plan` is found, not made. What remains is reading a few numbers.
+response, so `_plan` is found, not made. What remains is reading a few numbers. They are read where
+they stand: bytes of a head, or text that is in a mapping.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from stepwell.providers.dialects import anthropic, bare, split, vendor, windowed
+from stepwell.providers.dialects.bodies import Node
 from stepwell.providers.dialects.calendars import BY_THE_CLOCK
 from stepwell.providers.dialects.customs import Customs
 from stepwell.providers.dialects.draft import draft_counters
@@ -19,12 +21,12 @@ from stepwell.providers.dialects.durations import (
     SECOND,
     clamp,
     count,
-    has_unit,
     number,
-    reset_in,
+    reset_of,
+    text_in,
 )
-from stepwell.providers.dialects.reply import Reply
-from stepwell.providers.dialects.slots import Slot, Speller
+from stepwell.providers.dialects.reply import Head, Reply, quota_places
+from stepwell.providers.dialects.slots import METRICS, Slot, Speller
 from stepwell.quota.limit import Metric, Scope
 from stepwell.quota.reading import Other, Reading
 
@@ -35,7 +37,6 @@ _SPELLERS: tuple[Speller, ...] = (
     anthropic.spell,
     vendor.spell,
 )
-_METRICS = {metric.value: metric for metric in Metric}
 
 # A header that only some providers send tells the window of those beside it that name none:
 # Together counts in seconds, Fireworks and Nebius in minutes.
@@ -51,6 +52,7 @@ class Counters(NamedTuple):
 
     readings: tuple[Reading, ...] = ()
     others: tuple[Other, ...] = ()
+    over_limit: bool = False
 
 
 class _Key(NamedTuple):
@@ -62,83 +64,115 @@ class _Key(NamedTuple):
     bucket: bool
 
 
-class _Named(NamedTuple):
-    """One counter, and the names of the headers with its numbers; "" for one that is missing."""
+class _Counter(NamedTuple):
+    """One counter: where its numbers stand among the headers, and what is known beside them.
 
-    key: _Key
-    limit: str
-    remaining: str
-    reset: str
-    period: str
+    Attributes:
+        metric: As the ledger calls what it counts; None if that does not count it.
+        counts: As the headers call it.
+        limit: The place of a header, as the three after it; NOWHERE for one that is missing.
+        clock: Its window ends by the clock.
+    """
+
+    metric: Metric | None
+    counts: str
+    limit: int
+    remaining: int
+    reset: int
+    period: int
+    window: float | None
+    scope: Scope
+    bucket: bool
+    clock: bool
 
 
 class _Plan(NamedTuple):
-    readings: tuple[tuple[Metric, _Named], ...]
-    others: tuple[_Named, ...]
-    clock: bool  # windows end by the clock
+    counters: tuple[_Counter, ...]
+    over_limit: int  # a place
     draft: bool  # the IETF draft's headers are among them
 
 
 NOTHING = Counters()
+OVER_LIMIT: Final = "x-ratelimit-over-limit"
+"""Says `yes` where a soft limit is passed: Fireworks, Nebius."""
+
+_NOWHERE: Final = -1
+_END: Final = ("", "")
+"""What stands NOWHERE: behind all headers."""
 
 
-def counters(reply: Reply, customs: Customs) -> Counters:
+def counters(reply: Reply, customs: Customs, node: Node | None = None) -> Counters:
     """Every counter in the headers, or in those that OpenRouter repeats in a refusal's body.
 
     Args:
         reply: The response.
         customs: Whose response it is, for what its headers leave out.
+        node: The mapping that holds the body's error; None if it has none.
     """
-    if not reply.headers and reply.body is None:
-        return NOTHING
     counted = _counters(reply, reply.headers, customs)
-    if reply.body is None or counted.readings:
+    if node is None or counted.readings:
         return counted
-    return _counters(reply, bare.headers_in(reply.body), customs)
+    repeated = bare.headers_in(node)
+    return _counters(reply, repeated, customs) if repeated else counted
 
 
 def _counters(reply: Reply, headers: Mapping[str, str], customs: Customs) -> Counters:
-    plan = _plan(tuple(headers))
+    pairs = headers.pairs if isinstance(headers, Head) else headers.items()
+    names, values = zip(*pairs, _END)  # noqa: B905 - they are pairs
+    plan, over_limit, draft = _plan(names, customs)
     readings: list[Reading] = []
-    for metric, named in plan.readings:
-        numbers = _numbers(named, headers, reply, customs, clock=plan.clock)
-        if numbers is not None:
-            readings.append(Reading(metric, *numbers))
-    others: tuple[Other, ...] = ()
-    if plan.others:
-        found = (
-            (named.key.counts, _numbers(named, headers, reply, customs, clock=plan.clock))
-            for named in plan.others
-        )
-        others = tuple(Other(counts, *numbers[:-1]) for counts, numbers in found if numbers)
-    if plan.draft:
+    others: list[Other] = []
+    for counter in plan:
+        told = _told(counter, values, reply)
+        if isinstance(told, Reading):
+            readings.append(told)
+        elif told is not None:
+            others.append(told)
+    if draft:
         readings.extend(draft_counters(reply))
-    return Counters(tuple(readings), others)
+    is_over = over_limit != _NOWHERE and text_in(values[over_limit]) == "yes"
+    return Counters(tuple(readings), tuple(others), is_over)
 
 
 @lru_cache(maxsize=256)
-def _plan(names: tuple[str, ...]) -> _Plan:
+def _plan(names: tuple[str | bytes, ...], customs: Customs) -> _Plan:
     """Which counters these headers hold, and in which of them each number stands."""
-    found: dict[_Key, dict[str, str]] = {}
-    companion = next((_COMPANIONS[name] for name in names if name in _COMPANIONS), None)
-    slots = tuple(_slots(names))
+    places = quota_places(names)
+    companion = next((_COMPANIONS[name] for name in places if name in _COMPANIONS), None)
+    slots = tuple(_slots(places))
+    found: dict[_Key, dict[str, int]] = {}
     for name, slot in slots:
         key = _Key(slot.counts, slot.window or companion, slot.scope, slot.bucket)
-        found.setdefault(key, {}).setdefault(slot.field, name)
-    named = [_named(key, fields) for key, fields in found.items() if _is_counter(fields)]
+        found.setdefault(key, {}).setdefault(slot.field, places[name])
+    clock = any(slot.clock for _, slot in slots)
     return _Plan(
-        tuple((_METRICS[each.key.counts], each) for each in named if each.key.counts in _METRICS),
-        tuple(each for each in named if each.key.counts not in _METRICS),
-        clock=any(slot.clock for _, slot in slots),
-        draft="ratelimit" in names or "ratelimit-remaining" in names,
+        tuple(
+            _counter(key, fields, customs, clock=clock)
+            for key, fields in found.items()
+            if _is_counter(fields)
+        ),
+        places.get(OVER_LIMIT, _NOWHERE),
+        draft="ratelimit" in places or "ratelimit-remaining" in places,
     )
 
 
-def _named(key: _Key, fields: Mapping[str, str]) -> _Named:
+def _counter(key: _Key, fields: Mapping[str, int], customs: Customs, *, clock: bool) -> _Counter:
+    counts, window, scope, bucket = key
     limit, remaining, reset, period = (
-        fields.get(field, "") for field in ("limit", "remaining", "reset", "period")
+        fields.get(field, _NOWHERE) for field in ("limit", "remaining", "reset", "period")
     )
-    return _Named(key, limit, remaining, reset, period)
+    return _Counter(
+        METRICS.get(counts),
+        counts,
+        limit,
+        remaining,
+        reset,
+        period,
+        window or customs.windows.get(counts),
+        scope or customs.scope,
+        bucket,
+        clock,
+    )
 
 
 def _slots(names: Iterable[str]) -> Iterable[tuple[str, Slot]]:
@@ -148,46 +182,47 @@ def _slots(names: Iterable[str]) -> Iterable[tuple[str, Slot]]:
             yield name, slot
 
 
-def _is_counter(fields: Mapping[str, str]) -> bool:
+def _is_counter(fields: Mapping[str, int]) -> bool:
     """A reset or a window alone counts nothing."""
     return "limit" in fields or "remaining" in fields
 
 
-_Numbers: TypeAlias = tuple[float | None, int | None, int | None, float | None, Scope, bool]
-"""Window, limit, remaining, reset, scope, whether it refills: as Reading and Other order them."""
-
-
-def _numbers(
-    named: _Named, headers: Mapping[str, str], reply: Reply, customs: Customs, *, clock: bool
-) -> _Numbers | None:
-    key = named.key
-    limit = _limit(headers.get(named.limit))
-    remaining = count(headers.get(named.remaining))
+def _told(counter: _Counter, values: Sequence[str | bytes], reply: Reply) -> Reading | Other | None:
+    """What the headers say of one counter; None if that is nothing."""
+    metric, counts, limit_at, left_at, reset_at, period_at, window, scope, bucket, clock = counter
+    limit = count(values[limit_at])
+    remaining = count(values[left_at])
     if limit is None and remaining is None:
         return None
-    if limit == 0 and reply.status < 400:
-        return None  # a served request refutes a limit of nothing
-    text = headers.get(named.reset, "")
-    reset = reset_in(text, reply.now)
-    if reset == 0 and remaining == 0:
-        reset = None  # empty and whole at once: Azure's 0 for "not known"
-    window = _period(headers.get(named.period)) or key.window or customs.windows.get(key.counts)
-    if reset is None and clock and remaining == 0 and limit != 0:
-        reset = _by_the_clock(window, reply.now)
-    refills = key.bucket and reset is not None and has_unit(text)
+    if limit == 0:
+        limit = _at_least(text_in(values[limit_at]))
+        if limit == 0 and reply.status < 400:
+            return None  # a served request refutes a limit of nothing
+    if period_at != _NOWHERE:
+        window = _period(text_in(values[period_at])) or window
+    reset, refills = None, False
+    if (told := reset_of(values[reset_at])) is not None:
+        reset, moment, has_unit = told
+        if moment is not None:
+            reset = clamp(moment - reply.now)
+        refills = bucket and has_unit
+    if remaining == 0 and not reset:  # empty and whole at once is Azure's 0 for "not known"
+        refills = False
+        reset = _by_the_clock(window, reply.now) if clock and limit != 0 else None
     if window is None and refills:
         window = _window_of_bucket(limit, remaining, reset)
-    return window, limit, remaining, reset, key.scope or customs.scope, refills
+    if metric is None:
+        return Other(counts, window, limit, remaining, reset, scope)
+    return Reading(metric, window, limit, remaining, reset, scope, refills)
 
 
-def _limit(text: str | None) -> int | None:
-    """A limit; Together's may be a fraction of a request a second, which is not none at all."""
-    limit = count(text)
-    return 1 if limit == 0 and (number(text) or 0) > 0 else limit
+def _at_least(text: str) -> int:
+    """A limit below 1; Together's may be a fraction of a request a second, which is not none."""
+    return 1 if (number(text) or 0) > 0 else 0
 
 
-def _period(text: str | None) -> float | None:
-    seconds = number(text) if text else None
+def _period(text: str) -> float | None:
+    seconds = number(text)
     return seconds if seconds is not None and 0 < seconds <= 366 * DAY else None
 
 

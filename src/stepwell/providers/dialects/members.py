@@ -12,6 +12,7 @@ and measurements by others, all read 2026-11-22.
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from stepwell.providers.dialects.bodies import node_of
 from stepwell.providers.dialects.customs import UNKNOWN, Customs, Unnamed
 from stepwell.providers.dialects.durations import DAY, HOUR, MINUTE, SECOND
 from stepwell.providers.dialects.gemini import with_quota_details
@@ -27,7 +28,11 @@ def reading_by(customs: Customs) -> Dialect:
     """The dialect of a provider with these customs."""
 
     def dialect(reply: Reply) -> Hint:
-        return with_quota_details(reply, read(reply, counters(reply, customs), customs))
+        node = None if reply.body is None else node_of(reply.body)
+        hint = read(reply, node, counters(reply, customs, node), customs)
+        if node is None or hint.about is not About.RATE:
+            return hint
+        return with_quota_details(node, hint, reply.now)
 
     return dialect
 

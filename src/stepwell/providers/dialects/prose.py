@@ -13,8 +13,8 @@ and tokens per day appear in no header. Counters are told in these forms:
 """
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, tzinfo
+from typing import NamedTuple
 
 from stepwell.providers.dialects.durations import (
     DAY,
@@ -29,6 +29,7 @@ from stepwell.providers.dialects.durations import (
     total,
 )
 from stepwell.providers.dialects.remembered import remembered
+from stepwell.providers.dialects.slots import METRICS
 from stepwell.quota.limit import Metric, Scope
 
 _READ = 4_000  # characters; messages are one or two sentences
@@ -92,8 +93,7 @@ _SIZES = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Tripped:
+class Tripped(NamedTuple):
     """The counter that a message names.
 
     Attributes:
@@ -121,7 +121,7 @@ class Tripped:
     @property
     def metric(self) -> Metric | None:
         """What the ledger calls it; None if the ledger does not count it."""
-        return Metric(self.counts) if self.counts in {"requests", "tokens"} else None
+        return METRICS.get(self.counts)
 
     @property
     def never_fits(self) -> bool:

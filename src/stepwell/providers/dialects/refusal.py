@@ -10,11 +10,10 @@ The body is classified before any header is believed. Then comes the delay:
 5. none, but a guess where the kind of refusal is known to last so long.
 """
 
-from collections.abc import Mapping
 from datetime import tzinfo
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from stepwell.providers.dialects.bodies import BodyError, error_of, node_of
+from stepwell.providers.dialects.bodies import BodyError, Node, error_in
 from stepwell.providers.dialects.customs import UNKNOWN, Customs
 from stepwell.providers.dialects.durations import DAY, clamp, number, reset_in
 from stepwell.providers.dialects.headers import Counters
@@ -59,18 +58,24 @@ _LOCAL_LASTS = 2.0
 _LONGEST_GUESS = 600.0
 
 
-def read(reply: Reply, counted: Counters, customs: Customs = UNKNOWN) -> Hint:
+def read(reply: Reply, node: Node | None, counted: Counters, customs: Customs = UNKNOWN) -> Hint:
     """Everything the shared rules read out of a response.
 
     Args:
         reply: The response.
+        node: The mapping that holds the body's error; None if it has none.
         counted: The counters in its headers.
         customs: What only the provider's name tells.
     """
-    status = failing_status(reply)
-    if status is None:
-        return _of_success(reply, counted)
-    return _of_refusal(reply, status, counted, customs)
+    if reply.status >= 400 or reply.body is not None:
+        status = failing_status(reply)
+        if status is not None:
+            return _of_refusal(reply, node, status, counted, customs)
+    readings, others, over = counted
+    if not readings and not others and not over:
+        return NOTHING
+    delay = empty_for(readings)
+    return Hint(readings, delay, None, Scope.MODEL, False, None, "", None, over, others)
 
 
 def failing_status(reply: Reply) -> int | None:
@@ -78,14 +83,6 @@ def failing_status(reply: Reply) -> int | None:
     if reply.status >= 400:
         return reply.status
     return None if reply.body is None else embedded_status(reply.body)
-
-
-def _of_success(reply: Reply, counted: Counters) -> Hint:
-    over = reply.headers.get("x-ratelimit-over-limit") == "yes"  # Fireworks, Nebius
-    readings, others = counted
-    if not readings and not others and not over:
-        return NOTHING
-    return Hint(readings, empty_for(readings), over_limit=over, others=others)
 
 
 class _Heard(NamedTuple):
@@ -106,12 +103,14 @@ class _Heard(NamedTuple):
     told: float | None
 
 
-def _of_refusal(reply: Reply, status: int, counted: Counters, customs: Customs) -> Hint:
-    heard = _listen(reply, status, counted, customs)
+def _of_refusal(
+    reply: Reply, node: Node | None, status: int, counted: Counters, customs: Customs
+) -> Hint:
+    heard = _listen(reply, node, status, counted, customs)
     error, about, named, saying, told = heard
     end = None if saying.ends is None else clamp(saying.ends(reply.now))
     spent = spent_counter(about, named, saying, error, customs)
-    readings, others = with_spent(counted, spent, told, None if saying.assumed else end)
+    readings, others, _ = with_spent(counted, spent, told, None if saying.assumed else end)
     delay = _delay(heard, end, readings)
     return Hint(
         readings,
@@ -120,17 +119,21 @@ def _of_refusal(reply: Reply, status: int, counted: Counters, customs: Customs) 
         _scope(heard, readings, customs),
         saying.paid,
         about,
-        words=" ".join(error.message[:1_000].split())[:_LONGEST_WORDS],
-        size=_size(about, error, named),
-        others=others,
+        " ".join(error.message[:1_000].split())[:_LONGEST_WORDS],
+        _size(about, error, named),
+        False,
+        others,
+        error.message,
     )
 
 
-def _listen(reply: Reply, status: int, counted: Counters, customs: Customs) -> _Heard:
-    error = _error(reply)
+def _listen(
+    reply: Reply, node: Node | None, status: int, counted: Counters, customs: Customs
+) -> _Heard:
+    error = _error(reply, node)
     named = tripped(error.message, error.type)
     saying = saying_in(error)
-    told = None if customs.local else _told_delay(reply, error, saying.zone)
+    told = None if customs.local else _told_delay(reply, node, error, saying.zone)
     about = _about(status, error, named, customs)
     if about is About.RATE and told is None and named is None and _none_allowed(counted.readings):
         about = About.MODEL
@@ -139,9 +142,11 @@ def _listen(reply: Reply, status: int, counted: Counters, customs: Customs) -> _
     return _Heard(error, about, named, saying, told)
 
 
-def _error(reply: Reply) -> BodyError:
+def _error(reply: Reply, node: Node | None) -> BodyError:
     """The body's error; headers say what it leaves out."""
-    error = error_of(reply.body) or _NO_ERROR
+    error = error_in(node, reply.body) or _NO_ERROR
+    if error.message and error.type:
+        return error
     message = error.message or reply.headers.get("x-error-message", "")  # Hugging Face
     kind = error.type or reply.headers.get("x-ratelimit-type", "")  # GitHub, Azure
     return error._replace(message=message, type=kind)
@@ -237,10 +242,10 @@ def _believed(
     return None if told == 0 and (empty or about is About.CONCURRENCY) else told
 
 
-def _told_delay(reply: Reply, error: BodyError, zone: tzinfo) -> float | None:
+def _told_delay(reply: Reply, node: Node | None, error: BodyError, zone: tzinfo) -> float | None:
     delay = stated_delay(reply.headers, reply.now)
     if delay is None:
-        delay = _field_delay(reply)
+        delay = _field_delay(reply, node)
     said = stated_wait(error.message)
     if said is None:
         said = stated_moment(error.message, zone, reply.now)
@@ -251,18 +256,19 @@ def _told_delay(reply: Reply, error: BodyError, zone: tzinfo) -> float | None:
     return said if said <= delay < said + 1.0 else delay
 
 
-def _field_delay(reply: Reply) -> float | None:
-    node = node_of(reply.body)
+def _field_delay(reply: Reply, node: Node | None) -> float | None:
     for place in (node, reply.body):
-        delay = _delay_in(place, reply.now) if isinstance(place, Mapping) else None
+        delay = _delay_in(place, reply.now) if isinstance(place, dict) else None
         if delay is not None:
             return delay
     return None
 
 
-def _delay_in(fields: Mapping[str, Any], now: float) -> float | None:
+def _delay_in(fields: Node, now: float) -> float | None:
     for name, unit in _DELAY_FIELDS:
         value = fields.get(name)
+        if value is None:
+            continue
         amount = number(value)
         if amount is not None:
             return clamp(amount * unit)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeAlias
 
 from stepwell.providers.dialects.durations import DAY, HOUR, MINUTE, MONTH, SECOND, WEEK
-from stepwell.quota.limit import Scope
+from stepwell.quota.limit import Metric, Scope
 
 Field: TypeAlias = Literal["limit", "remaining", "reset", "period"]
 
@@ -49,6 +49,7 @@ COUNTED = {
     **dict.fromkeys(("input-tokens", "prompt-tokens"), "input_tokens"),
     **dict.fromkeys(("output-tokens", "completion-tokens"), "output_tokens"),
 }
+METRICS = {metric.value: metric for metric in Metric}
 WINDOWS = {
     **dict.fromkeys(("second", "sec", "1s"), SECOND),
     **dict.fromkeys(("minute", "min", "1m"), MINUTE),

@@ -1,7 +1,6 @@
 """The counter that refused, and how it joins those in the headers."""
 
 import re
-from dataclasses import replace
 
 from stepwell.providers.dialects.bodies import BodyError
 from stepwell.providers.dialects.customs import Customs
@@ -35,7 +34,7 @@ def spent_counter(
     scope = saying.scope or customs.scope
     if named is not None:
         window = saying.window if named.window is None else named.window
-        return replace(named, window=window, scope=named.scope or scope)
+        return named._replace(window=window, scope=named.scope or scope)
     unnamed = customs.unnamed if about is About.RATE else None
     if unnamed is not None and saying.window in {None, unnamed.window}:
         return _implied(unnamed.counts, unnamed.window, unnamed.limit, scope)
@@ -73,8 +72,12 @@ def with_spent(
 
 def empty_for(readings: tuple[Reading, ...]) -> float | None:
     """Seconds until every empty counter has a unit again, as far as they tell; else None."""
-    waits = [_next_unit(reading) for reading in readings if reading.remaining == 0]
-    return max((wait for wait in waits if wait is not None), default=None)
+    longest = None
+    for reading in readings:
+        wait = _next_unit(reading) if reading.remaining == 0 else None
+        if wait is not None and (longest is None or wait > longest):
+            longest = wait
+    return longest
 
 
 def _joined(
@@ -111,10 +114,10 @@ def _is_same(reading: Reading, spent: Tripped) -> bool:
 def _filled(reading: Reading, spent: Tripped, reset: float | None) -> Reading:
     window = spent.window or reading.window
     if spent.scope is Scope.FREE:  # no header tells that
-        reading = replace(reading, scope=Scope.FREE)
+        reading = reading._replace(scope=Scope.FREE)
     if reading.reset is None and reading.remaining == 0:
-        return replace(reading, window=window, reset=reset)
-    return replace(reading, window=window)
+        return reading._replace(window=window, reset=reset)
+    return reading._replace(window=window)
 
 
 def _reading_of(spent: Tripped, metric: Metric, reset: float | None) -> Reading:

@@ -14,6 +14,7 @@ cooldowns instead:
 
 from typing import NamedTuple
 
+from stepwell.providers.dialects.bodies import node_of
 from stepwell.providers.dialects.customs import UNKNOWN
 from stepwell.providers.dialects.durations import DAY, HOUR, MONTH
 from stepwell.providers.dialects.headers import counters
@@ -67,7 +68,9 @@ def wait_of(counter: Reading | Other, hint: Hint, reply: Reply) -> float | None:
     """
     if isinstance(counter, Other) or not counter.refills:
         return counter.reset
-    in_headers = {reading.reset for reading in counters(reply, UNKNOWN).readings}
+    in_headers = {
+        reading.reset for reading in counters(reply, UNKNOWN, node_of(reply.body)).readings
+    }
     return counter.reset if counter.reset in in_headers else hint.delay
 
 
