@@ -21,7 +21,7 @@ class Gate(Protocol):
     def has_plenty(self, now: float, calls: int, tokens: int) -> bool:
         """Tell whether so many calls may follow for a while, of so many tokens altogether.
 
-        Only those calls may change that meanwhile, and no success among them.
+        That holds until anything else happens than that these calls are served.
         """
         ...
 

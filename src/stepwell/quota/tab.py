@@ -2,7 +2,7 @@
 
 Where there is room for many calls more, nobody needs to know after each of them how much is left. So
 what happens there is only noted, and booked when somebody asks, in its order and with its own times:
-the books are then as if it had been booked at once. That costs a fraction, as books that are opened
+the books are then as if it had been booked at once. That costs about half, as books that are opened
 for a single entry take longer to open than to write.
 
 The plenty holds for so many calls and tokens, and for so long. It is much less than what there is,
