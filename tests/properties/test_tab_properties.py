@@ -57,9 +57,11 @@ async def _played(history: list[tuple[str, int, Any]]) -> tuple[list[object], bo
     for word, number, what in history:
         if word == "reserve":
             answer = await ledger.reserve(TARGETS[number:], what, arrived=clock.monotonic())
-            assert isinstance(answer, Reservation)
-            flying.append(answer)
-            said.append((answer.target.key, answer.tokens, answer.probe))
+            if isinstance(answer, Reservation):
+                flying.append(answer)
+                said.append((answer.target.key, answer.tokens, answer.probe))
+            else:  # all it asked for has refused
+                said.append(answer)
         elif word == "wait":
             clock.shift(what)
         elif word == "snapshot":
