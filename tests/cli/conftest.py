@@ -66,6 +66,13 @@ class Command:
 Start = Callable[..., AbstractAsyncContextManager[Command]]
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _hear_ctrl_c() -> None:
+    """Commands inherit what their parent ignores, and a shell ignores Ctrl-C for its background jobs."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def environment() -> dict[str, str]:
     """The surroundings of a command, without settings or wishes of who runs the tests."""
