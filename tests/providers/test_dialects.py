@@ -14,6 +14,7 @@ from stepwell.providers.dialects import (
     Reply,
     dialect,
     embedded_status,
+    is_timeless,
     quota_headers,
 )
 from stepwell.quota.limit import Metric
@@ -22,6 +23,7 @@ from stepwell.quota.reading import About, Hint, Other, Reading
 MakeReply = Callable[..., Reply]
 TWO_DAYS = 172_800.0
 NOON = 1_790_942_400.0
+TEN_YEARS = 315_360_000.0
 LOCAL = ("llamacpp", "lmstudio", "ollama-local", "vllm")
 
 
@@ -321,6 +323,56 @@ def test_no_response_makes_a_dialect_raise(
 ) -> None:
     """Whatever arrives, the hint holds finite times within two days and amounts not below zero."""
     assert is_sound(dialect(name)(Reply(status, headers, body, NOON)))
+
+
+@given(
+    st.sampled_from(NAMES),
+    st.integers(400, 599),
+    HEADERS,
+    BODIES,
+    st.floats(0.0, TEN_YEARS),
+    NUMBERS,
+)
+@example("auto", 429, {"retry-after": "Fri, 02 Oct 2026 12:00:30 GMT"}, None, 10.0, "")
+@example("auto", 429, {}, {"error": {"message": "free-models-per-day", "code": 429}}, 86_400.0, "")
+@example("auto", 429, {"retry-after": "60"}, None, 86_400.0, "Fri, 02 Oct 2026 12:00:30 GMT")
+def test_a_timeless_refusal_reads_the_same_whenever_it_comes(  # noqa: PLR0917
+    name: str, status: int, headers: dict[str, str], body: Any, later: float, date: str
+) -> None:
+    """So what it says may be remembered, whatever its date says the next time."""
+    reply = Reply(status, headers, body, NOON)
+    hint = dialect(name)(reply)
+    again = reply._replace(headers={**headers, "date": date}, now=NOON + later)
+
+    assert dialect(name)(again) == hint or not is_timeless(dialect(name), reply, hint)
+
+
+@pytest.mark.parametrize(
+    ("headers", "message", "timeless"),
+    [
+        ({"retry-after": "60", "date": "Fri, 02 Oct 2026 12:00:00 GMT"}, "slow down", True),
+        ({"retry-after": "Fri, 02 Oct 2026 12:00:30 GMT"}, "slow down", False),
+        (
+            {
+                "retry-after": "Fri, 02 Oct 2026 12:00:30 GMT",
+                "date": "Fri, 02 Oct 2026 12:00:00 GMT",
+            },
+            "slow down",
+            False,
+        ),
+        ({}, "Please try again in 7m12s.", True),
+        ({}, "free-models-per-day", False),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1790942460000"}, "", False),
+    ],
+)
+def test_a_refusal_with_a_moment_in_it_is_not_timeless(
+    headers: dict[str, str], message: str, *, timeless: bool
+) -> None:
+    """Lengths of time are the same always; dates and ends of days come nearer."""
+    body = {"error": {"message": message, "code": 429}}
+    reply = Reply(429, headers, body, NOON)
+
+    assert is_timeless(dialect("auto"), reply, dialect("auto")(reply)) is timeless
 
 
 @given(st.sampled_from(NAMES), st.lists(st.tuples(st.sampled_from(RAW_NAMES), st.binary() | RAW)))

@@ -1,11 +1,13 @@
 """Sender: calls an upstream, settles with the ledger, and records the attempt."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from stepwell.clock import Clock
 from stepwell.dispatch.call import Call
 from stepwell.errors import StepwellError
+from stepwell.providers.dialects.remembered import remembered
 from stepwell.quota.ledger import Ledger
 from stepwell.quota.reading import Hint, Reading
 from stepwell.routing.asides import Asides
@@ -52,7 +54,7 @@ class Sender:
         self._ledger = ledger
         self._sizes = sizes
         self._asides = asides
-        self._redact = redact
+        self._shortened = remembered(partial(_shortened, redact))
         self._observers = observers
 
     async def send(self, call: Call, move: Send) -> Reply:
@@ -127,6 +129,9 @@ class Sender:
         )
 
     def _words(self, reply: Reply) -> str:
-        """Return the provider's words, redacted before they are cut: half a key is not found."""
-        words = reply.verdict.hint.message or reply.detail
-        return " ".join(self._redact(words).split())[:LONGEST_WORDS]
+        return self._shortened(reply.verdict.hint.message or reply.detail)
+
+
+def _shortened(redact: Callable[[str], str], words: str) -> str:
+    """Return a provider's words, redacted before they are cut: half a key is not found."""
+    return " ".join(redact(words).split())[:LONGEST_WORDS]

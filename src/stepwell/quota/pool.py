@@ -282,7 +282,7 @@ class Pool:
     def cooldown(self, bench: Bench) -> Cooldown:
         cooldown = self.health.cooldown(bench)
         if cooldown not in self.gates:
-            self._arrange()
+            self.gates = (cooldown, *self.gates)
         return cooldown
 
     # --- memory

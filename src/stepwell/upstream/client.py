@@ -24,6 +24,9 @@ from stepwell.upstream.seam import Answer, Line, RawHeaders
 
 # A refusal is a few hundred bytes; a provider's HTML page a few thousand.
 MAX_REFUSAL: Final = 256 * 1024
+# Refusals that are known again as a whole, and the longest of them: most say the same each time.
+FAMILIAR: Final = 64
+LONGEST_FAMILIAR: Final = 2048
 # Answers with several long choices and base64 audio stay well below; more is no chat completion.
 MAX_ANSWER: Final = 64 * 1024 * 1024
 
@@ -106,6 +109,8 @@ class Endpoint:
         self._dialect = dialect
         self._clock = clock
         self._patience = patience
+        # By status, what headers tell of quota, and body.
+        self._familiar: dict[tuple[int, tuple[bytes, ...], bytes], Reply] = {}
 
     async def attempt(
         self,
@@ -144,7 +149,7 @@ class Endpoint:
         try:
             if not 200 <= answer.status < 300:
                 return await self._refusal(answer)
-            observe(self._hint(answer, None))
+            observe(self._dialect(self._said(answer, None)))
             if request.stream and not _is_json(answer.headers):
                 reply = await self._stream(answer, request)
                 is_open = reply.verdict.outcome is Outcome.ANSWER
@@ -156,10 +161,20 @@ class Endpoint:
 
     async def _refusal(self, answer: Answer) -> Reply:
         body = await _read_all(answer, MAX_REFUSAL)
-        error = _decode_or_text(body)
-        hint = self._hint(answer, error)
+        told = dialects.quota_values(answer.headers)
+        name = answer.status, told, body
+        if (known := self._familiar.get(name)) is not None:
+            return known
+        said = self._said(answer, _decode_or_text(body))
+        hint = self._dialect(said)
         verdict = Verdict(outcome_of(answer.status, hint.about), hint)
-        return Reply(verdict, answer.status, error=error, tokens=0)
+        reply = Reply(verdict, answer.status, error=said.body, tokens=0)
+        is_short = len(body) + sum(map(len, told)) <= LONGEST_FAMILIAR
+        if is_short and dialects.is_timeless(self._dialect, said, hint):
+            if len(self._familiar) == FAMILIAR:
+                self._familiar.clear()
+            self._familiar[name] = reply
+        return reply
 
     async def _whole(self, answer: Answer, request: ChatRequest) -> Reply:
         """Judge a 2xx that came as one body: a completion, or an error in disguise."""
@@ -200,14 +215,13 @@ class Endpoint:
         return Reply(Verdict(Outcome.FAULT), status, detail=relay.broken or "empty stream")
 
     def _inner_error(self, answer: Answer, error: Any, status: int) -> Reply:
-        hint = self._hint(answer, error, status)
+        hint = self._dialect(self._said(answer, error, status))
         return Reply(Verdict(outcome_of(status, hint.about), hint), status, error=error, tokens=0)
 
-    def _hint(self, answer: Answer, body: Any, status: int | None = None) -> Hint:
+    def _said(self, answer: Answer, body: Any, status: int | None = None) -> dialects.Reply:
         code = answer.status if status is None else status
         pick = dialects.Head if body is None else dialects.quota_headers
-        headers = pick(answer.headers)
-        return self._dialect(dialects.Reply(code, headers, body, self._clock.time()))
+        return dialects.Reply(code, pick(answer.headers), body, self._clock.time())
 
 
 def _unreachable(detail: str, *, was_sent: bool = True) -> Reply:

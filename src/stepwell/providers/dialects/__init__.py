@@ -8,7 +8,7 @@ module of its own:
     words in them      subject (what a refusal is about), prose (delays and counters), sayings (what
                        known words imply), spent (the counter that refused)
     times              durations, calendars, retry_after
-    memory             remembered: of words that come again and again
+    memory             remembered: of what comes again and again
     providers          members, customs
 
 `headers` reads the counters, `refusal` puts everything together, `summary` says a hint in the words
@@ -17,7 +17,8 @@ of the collected samples.
 
 from stepwell.providers.dialects.bodies import BodyError, error_of
 from stepwell.providers.dialects.members import DIALECTS, FAMILIES
-from stepwell.providers.dialects.reply import Dialect, Head, Reply, quota_headers
+from stepwell.providers.dialects.remembered import is_timeless
+from stepwell.providers.dialects.reply import Dialect, Head, Reply, quota_headers, quota_values
 from stepwell.providers.dialects.subject import embedded_status
 from stepwell.providers.dialects.summary import Summary, summarize, wait_of
 
@@ -32,7 +33,9 @@ __all__ = [
     "dialect",
     "embedded_status",
     "error_of",
+    "is_timeless",
     "quota_headers",
+    "quota_values",
     "summarize",
     "wait_of",
 ]

@@ -3,16 +3,25 @@
 A provider refuses with one of a few sentences, most of the time, and a refusal is read by some fifty
 patterns. Only pure functions of texts may be remembered, and only of short ones: a provider must not
 fill the memory.
+
+Many whole responses come again as well. What such a one says may depend on when it came: a date, a
+time of day, the end of a window that follows the clock. Each of these is a moment less the present
+one, or comes back with a period. So what is the same 30 years and a fraction of a second later, when
+every moment is over, does not depend on it (`is_timeless`).
 """
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Final, TypeVar
 
+from stepwell.providers.dialects.reply import Dialect, Reply
+from stepwell.quota.reading import Hint
+
 ResultT = TypeVar("ResultT")
 
 MOST: Final = 256
 LONGEST: Final = 1_000  # characters of all texts; a refusal's sentence has some hundred
+LATER: Final = 1e9 + 0.123  # seconds
 
 
 def remembered(read: Callable[..., ResultT]) -> Callable[..., ResultT]:
@@ -24,3 +33,9 @@ def remembered(read: Callable[..., ResultT]) -> Callable[..., ResultT]:
         return remember(*texts) if sum(map(len, texts)) <= LONGEST else read(*texts)
 
     return recall
+
+
+def is_timeless(dialect: Dialect, reply: Reply, hint: Hint) -> bool:
+    """Tell whether a dialect reads this hint out of a response whenever it comes."""
+    dateless = {name: value for name, value in reply.headers.items() if name != "date"}
+    return dialect(reply._replace(headers=dateless, now=reply.now + LATER)) == hint

@@ -69,6 +69,12 @@ def quota_headers(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name: text_in(raw[place][1]) for name, place in places}
 
 
+def quota_values(raw: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, ...]:
+    """Return the values of these headers as they came, without the date."""
+    places = _places(tuple([name for name, _ in raw]))
+    return tuple([raw[place][1] for name, place in places if name != "date"])
+
+
 _BY_WORD = ("limit", "retry", "anthropic-priority-", "-call-remaining")
 _BY_NAME = frozenset({"date", "x-error-message"})
 

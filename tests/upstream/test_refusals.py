@@ -1,0 +1,126 @@
+"""Refusals that come again: read once, and read anew where they say something else."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from stepwell.chat import ChatRequest
+from stepwell.providers.dialects import Reply as Said
+from stepwell.providers.dialects import dialect
+from stepwell.quota.reading import Hint
+from stepwell.routing.chain import Step
+from stepwell.testing import FakeClock
+from stepwell.upstream import client
+from stepwell.upstream.client import Endpoint, Patience, Reply
+from stepwell.upstream.seam import RawHeaders
+
+STEP = Step("a", "m", (), timeout=10.0)
+BODY = b'{"error": {"message": "Too many requests", "code": "rate_limit_exceeded"}}'
+
+
+class Refusal:
+    """An answer that refuses."""
+
+    def __init__(self, status: int, headers: RawHeaders, body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self._left = [body]
+
+    async def read(self) -> bytes:
+        return self._left.pop() if self._left else b""
+
+    async def aclose(self) -> None:
+        self._left.clear()
+
+
+class Provider:
+    """Refuses as it is told to; `read` counts how often its dialect had to read a refusal."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.read = 0
+        self._answer = Refusal(429, [], b"")
+        self._endpoint = Endpoint(
+            self,
+            dialect=self._read,
+            clock=clock,
+            patience=Patience(connect=1.0, first_token=1.0, idle=1.0),
+        )
+
+    async def open(self, body: Sequence[bytes | memoryview], connect: float) -> Refusal:
+        return self._answer
+
+    async def refuse(self, body: bytes = BODY, status: int = 429, /, **headers: str) -> Reply:
+        """Return what the endpoint makes of such a refusal."""
+        raw = [(name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()]
+        self._answer = Refusal(status, raw, body)
+        request = ChatRequest(b'{"messages":[{"role":"user","content":"hi"}]}')
+        return await self._endpoint.attempt(request, STEP, lambda hint: None)
+
+    def _read(self, said: Said) -> Hint:
+        self.read += 1
+        return dialect("auto")(said)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def provider(clock: FakeClock) -> Provider:
+    return Provider(clock)
+
+
+async def test_a_refusal_that_comes_again_is_read_once(provider: Provider) -> None:
+    """Also with another date and another request's id, which do not speak of quota."""
+    first = await provider.refuse(retry_after="60", date="Sat, 28 Nov 2026 12:00:00 GMT", id="1")
+    read = provider.read
+    second = await provider.refuse(retry_after="60", date="Sat, 28 Nov 2026 12:00:09 GMT", id="2")
+
+    assert second == first
+    assert second.verdict.hint.delay == 60.0
+    assert provider.read == read
+
+
+async def test_a_refusal_that_says_something_else_is_read_anew(provider: Provider) -> None:
+    """Be it by its status, its headers or its body."""
+    replies = [
+        await provider.refuse(retry_after="60"),
+        await provider.refuse(retry_after="61"),
+        await provider.refuse(BODY, 400, retry_after="60"),
+        await provider.refuse(b'{"error": "no such model"}', 404, retry_after="60"),
+    ]
+
+    assert [reply.verdict.hint.delay for reply in replies] == [60.0, 61.0, None, 60.0]
+    assert [reply.status for reply in replies] == [429, 429, 400, 404]
+    assert replies[3].error == {"error": "no such model"}
+
+
+async def test_a_told_moment_comes_nearer(provider: Provider, clock: FakeClock) -> None:
+    """What a refusal says of a date or a day's end depends on when it comes."""
+    body = b'{"error": {"message": "Rate limit exceeded: free-models-per-day", "code": 429}}'
+    first = await provider.refuse(body)
+    await clock.advance(3600.0)
+    second = await provider.refuse(body)
+
+    delays = first.verdict.hint.delay, second.verdict.hint.delay
+    assert None not in delays
+    assert delays[0] != delays[1]
+
+
+async def test_refusals_that_never_repeat_do_not_fill_memory(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only so many are kept, and none that is long."""
+    monkeypatch.setattr(client, "FAMILIAR", 3)
+    await provider.refuse(retry_after="1")
+    for seconds in range(2, 6):
+        await provider.refuse(retry_after=str(seconds))
+    read = provider.read
+    await provider.refuse(retry_after="1")
+    assert provider.read > read
+
+    await provider.refuse(BODY + b" " * client.LONGEST_FAMILIAR)
+    read = provider.read
+    await provider.refuse(BODY + b" " * client.LONGEST_FAMILIAR)
+    assert provider.read > read
