@@ -1,8 +1,6 @@
 """POST /v1/chat/completions."""
 
-import asyncio
 from collections.abc import Mapping
-from contextlib import aclosing
 from functools import lru_cache
 
 from starlette.types import Receive, Scope, Send
@@ -114,11 +112,16 @@ class ChatCompletions:
     async def _relay(self, call: Call, presence: Presence, events: EventStream) -> None:
         answer = await self._gateway.dispatcher.descend(call)
         with answer:
-            async with aclosing(answer):
-                # In a task of its own, because each event wakes all frames of a task down to the one
-                # that waits, and around this one stand those of the server, the host and ourselves.
-                await asyncio.create_task(_deliver(answer, presence, events))
+            try:
+                await events.open(answer_headers(answer))
+                if events.was_early:
+                    await events.write(_story_of(answer))
+                await answer.pour(events.write)
+                presence.stop()
+                await events.close()
                 await answer.drain()
+            finally:
+                await answer.aclose()
 
     def _tellable(self, error: Exception) -> StepwellError:
         """Return what the client may know of an error; the log is told the rest."""
@@ -130,16 +133,6 @@ class ChatCompletions:
     def _event_of(self, error: StepwellError) -> bytes:
         body = encode(envelope(error, self._gateway.clock))
         return b"data: " + self._gateway.redactor(body) + b"\n\n"
-
-
-async def _deliver(answer: Answer, presence: Presence, events: EventStream) -> None:
-    """Send a stream from its first byte to its last."""
-    await events.open(answer_headers(answer))
-    if events.was_early:
-        await events.write(_story_of(answer))
-    await answer.pour(events.write)
-    presence.stop()
-    await events.close()
 
 
 def answer_headers(answer: Answer) -> Headers:

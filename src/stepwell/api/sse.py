@@ -67,7 +67,8 @@ class EventStream:
     async def open(self, headers: Headers) -> None:
         """Begin the response, unless a ping already has."""
         await self._ping_sent()
-        await self._open(headers)
+        if not self.is_open:
+            await self._open(headers)
 
     async def write(self, events: bytes) -> None:
         """Send whole events; after the end this does nothing."""
@@ -86,12 +87,11 @@ class EventStream:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _open(self, headers: Headers) -> None:
-        if not self.is_open:
-            self.is_open = True
-            since, self._quiet_since = self._quiet_since, math.inf
-            start = {"type": "http.response.start", "status": 200, "headers": SSE_HEADERS + headers}
-            await self._send(start)
-            self._quiet_since = since
+        self.is_open = True
+        since, self._quiet_since = self._quiet_since, math.inf
+        start = {"type": "http.response.start", "status": 200, "headers": SSE_HEADERS + headers}
+        await self._send(start)
+        self._quiet_since = since
 
     async def _ping_sent(self) -> None:
         """Wait until no ping is on its way: two parts of a response are not sent at once."""
@@ -111,8 +111,9 @@ class EventStream:
     async def _send_ping(self) -> None:
         waited = self._clock.monotonic() - self._born
         try:
-            self.was_early = self.was_early or not self.is_open
-            await self._open([])
+            if not self.is_open:
+                self.was_early = True
+                await self._open([])
             comment = f": waiting {waited:.0f}s for {self._doing()}\n\n".encode()
             if not self._is_closed:
                 await self._send({"type": "http.response.body", "body": comment, "more_body": True})

@@ -3,6 +3,7 @@
 A buffered answer has one source. So has a stream, unless it breaks and others go on with it.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
@@ -140,10 +141,15 @@ class Answer:
             StreamBroken: It broke after content and no other model could go on.
         """
         source = self._source
-        await source.relay.pour(write)
+        relay = source.relay
+        if ahead := relay.ahead():
+            await write(ahead)
+        # In a task of its own, because each event wakes all frames of a task down to the one that
+        # waits, and around this one stand those of the server, the host and ourselves.
+        await asyncio.create_task(relay.pour(write))
         if missing := await source.end():
             await write(missing)
-        if source.relay.broken:
+        if relay.broken:
             await self._go_on(self._call, source, write)
 
     async def drain(self) -> None:

@@ -81,6 +81,7 @@ class _Message(msgspec.Struct):
 
 class _Choice(msgspec.Struct):
     message: _Message | None = None
+    delta: _Message | None = None
     finish_reason: str | None = None
 
 
@@ -114,6 +115,18 @@ def plain_tokens(body: bytes) -> int | None:
     has_text = first.message is not None and first.message.content
     tokens = None if seen.usage is None else seen.usage.total_tokens
     return tokens if has_text and tokens is not None and tokens >= 0 else None
+
+
+def adds_text(data: bytes) -> bool:
+    """Tell whether an event of a stream surely does that and nothing else, as most do."""
+    try:
+        seen = _peek(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    if len(seen.choices) != 1 or seen.usage is not None:
+        return False
+    choice = seen.choices[0]
+    return choice.finish_reason is None and choice.delta is not None and bool(choice.delta.content)
 
 
 def text_of(body: Any) -> Iterator[str]:

@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from stepwell.clock import Clock, Deadline
-from stepwell.upstream.completion import decode, read_content, text_of
+from stepwell.upstream.completion import adds_text, decode, read_content, text_of
 from stepwell.upstream.sse import EventSplitter, EventTooLarge, event_data, events_in
 
 Write = Callable[[bytes], Awaitable[object]]
@@ -145,7 +145,8 @@ class Relay:
             events, self._rest = self._first_of(chunk)
             for number, event in enumerate(events, 1):
                 size += len(event)
-                if event_data(event) is not None and self._take(event):
+                data = event_data(event)
+                if data is not None and self._take(data):
                     self._held.append(event)
                 if self._is_decided():
                     self._late = events[number:]
@@ -159,7 +160,7 @@ class Relay:
         Args:
             write: Takes them; its errors pass through, and its time is nobody's silence.
         """
-        if piece := self._ahead():
+        if piece := self.ahead():
             await write(piece)
         read, monotonic, seconds = self._read_body, self._clock.monotonic, self._idle_timeout
         is_even = self._is_even()
@@ -192,9 +193,11 @@ class Relay:
         elif not self.broken:
             self.broken = "truncated"
 
-    def _ahead(self) -> bytes:
-        """Return what came while it was looked ahead, as far as it goes out."""
+    def ahead(self) -> bytes:
+        """Return what came while it was looked ahead, as far as it goes out; once."""
         held, self._held = self._out(self._held), []
+        if not (self._late or self._rest):
+            return held
         late, self._late = self._sifted(self._late), ()
         rest, self._rest = self._rest, b""
         return held + late + (self._relayed(rest) if rest else b"")
@@ -294,18 +297,18 @@ class Relay:
         if self.broken or self.is_done:
             return False
         # What is left at the end of the body may be half an event that happens to end in a brace.
-        if self._every_choice or self._eof or first_marker(event) >= 0:
-            return self._take(event)
         data = event_data(event)
+        if self._every_choice or self._eof or first_marker(event) >= 0:
+            return data is None or self._take(data)
         if data is not None and not (data.startswith(b"{") and data.endswith(b"}")):
             self.broken = "malformed event"
             return False
         return True
 
-    def _take(self, event: bytes) -> bool:
-        """Take in what an event says; return whether it is one for the client."""
-        data = event_data(event)
-        if data is None:
+    def _take(self, data: bytes) -> bool:
+        """Take in what an event's data says; return whether it is one for the client."""
+        if not (self.is_answer or self._every_choice) and adds_text(data):
+            self.is_answer = True
             return True
         if data == b"[DONE]":
             self.is_done = self._is_finished
