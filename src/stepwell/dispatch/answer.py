@@ -56,6 +56,12 @@ class Source:
         assert self._stream is not None
         return self._stream.relay
 
+    @property
+    def is_bound(self) -> bool:
+        """Only the task that began to read the stream may go on."""
+        assert self._stream is not None
+        return self._stream.answer.is_bound
+
     async def end(self) -> bytes:
         """After the relay's last piece: settle, and return what a whole stream still lacks."""
         assert self._stream is not None
@@ -146,7 +152,8 @@ class Answer:
             await write(ahead)
         # In a task of its own, because each event wakes all frames of a task down to the one that
         # waits, and around this one stand those of the server, the host and ourselves.
-        await asyncio.create_task(relay.pour(write))
+        pouring = relay.pour(write)
+        await (pouring if source.is_bound else asyncio.create_task(pouring))
         if missing := await source.end():
             await write(missing)
         if relay.broken:

@@ -49,6 +49,8 @@ class Answer:
         version: `1.1` or `1.0`.
     """
 
+    is_bound = False  # see `seam.Answer`
+
     __slots__ = (
         "_connection",
         "_error",

@@ -4,7 +4,7 @@ Our own engine prepares its lines itself. Any other httpx transport, a host's or
 as httpx would call it, by way of `HttpxLine`.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from typing import Protocol
 
 import httpx
@@ -21,6 +21,11 @@ class Answer(Protocol):
     @property
     def headers(self) -> RawHeaders:
         """As they were sent."""
+        ...
+
+    @property
+    def is_bound(self) -> bool:
+        """Only the task that opened it may read and close it."""
         ...
 
     def read(self) -> Awaitable[bytes]:
@@ -73,7 +78,12 @@ class HttpxLine:
 
 
 class HttpxAnswer:
-    """An Answer out of httpx's response."""
+    """An Answer out of httpx's response.
+
+    Whose transport it is may hold a scope of anyio open meanwhile, which belongs to one task.
+    """
+
+    is_bound = True
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
@@ -93,4 +103,8 @@ class HttpxAnswer:
 
     async def aclose(self) -> None:
         """See Answer."""
-        await self._response.aclose()
+        try:
+            if isinstance(self._chunks, AsyncGenerator):
+                await self._chunks.aclose()  # else whoever collects garbage would
+        finally:
+            await self._response.aclose()
