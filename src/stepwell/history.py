@@ -36,8 +36,11 @@ _TRACES: Final = re.compile(
     rb'"(?:tool_call|cache_control|reasoning|thinking|redacted_thinking|signature|thought_sig'
     rb"|extra_content|prefix|provider_spec|annotations|audio|function_call|refusal)"
 )
+# Where a search from quote to quote is cheaper than the pattern: in a body of so many bytes, after the
+# quotes with which any request begins, where so many bytes or more lie between two of them.
 _LARGE: Final = 64 * 1024
-_MOST_HOPS: Final = 1000
+_FIRST_HOPS: Final = 32
+_LONG_HOP: Final = 512
 _CACHE_CONTROL: Final = re.compile(rb'"cache_control"')
 _SIGNATURE: Final = re.compile(rb'"thought_signature"')
 _NOTHING: Final = re.compile(rb"null|\[\s*\]")
@@ -121,13 +124,14 @@ def holds_trace(body: bytes) -> bool:
     In a body of megabytes most bytes are those of a picture: from quote to quote a search for them is
     a hundred times faster than the pattern. Where there are many quotes it is the other way round.
     """
-    place = -1
-    for _ in range(_MOST_HOPS if len(body) > _LARGE else 0):
+    place, hops = -1, 0
+    while len(body) > _LARGE and hops < _FIRST_HOPS + place // _LONG_HOP:
         place = body.find(b'"', place + 1)
         if place < 0:
             return False
         if _TRACES.match(body, place):
             return True
+        hops += 1
     return _TRACES.search(body, place + 1) is not None
 
 
