@@ -73,56 +73,71 @@ def provider(clock: FakeClock) -> Provider:
     return Provider(clock)
 
 
-async def test_a_refusal_that_comes_again_is_read_once(provider: Provider) -> None:
+async def test_a_refusal_that_comes_again_and_again_is_read_no_more(provider: Provider) -> None:
     """Also with another date and another request's id, which do not speak of quota."""
-    first = await provider.refuse(retry_after="60", date="Sat, 28 Nov 2026 12:00:00 GMT", id="1")
+    replies = [
+        await provider.refuse(retry_after="60", date=f"Sat, 28 Nov 2026 12:00:0{n} GMT", id=str(n))
+        for n in range(2)
+    ]
     read = provider.read
-    second = await provider.refuse(retry_after="60", date="Sat, 28 Nov 2026 12:00:09 GMT", id="2")
+    replies.append(await provider.refuse(retry_after="60"))
 
-    assert second == first
-    assert second.verdict.hint.delay == 60.0
+    assert replies == replies[:1] * 3
+    assert replies[0].verdict.hint.delay == 60.0
     assert provider.read == read
+
+
+async def test_a_refusal_that_comes_once_is_read_once(provider: Provider) -> None:
+    """Many providers never say the same twice: that costs nothing more."""
+    for seconds in range(3):
+        await provider.refuse(retry_after=str(seconds))
+
+    assert provider.read == 3
 
 
 async def test_a_refusal_that_says_something_else_is_read_anew(provider: Provider) -> None:
     """Be it by its status, its headers or its body."""
+    for _ in range(2):
+        await provider.refuse(retry_after="60")
     replies = [
         await provider.refuse(retry_after="60"),
         await provider.refuse(retry_after="61"),
+        await provider.refuse(retry_after_ms="60"),
         await provider.refuse(BODY, 400, retry_after="60"),
         await provider.refuse(b'{"error": "no such model"}', 404, retry_after="60"),
     ]
 
-    assert [reply.verdict.hint.delay for reply in replies] == [60.0, 61.0, None, 60.0]
-    assert [reply.status for reply in replies] == [429, 429, 400, 404]
-    assert replies[3].error == {"error": "no such model"}
+    assert [reply.verdict.hint.delay for reply in replies] == [60.0, 61.0, 0.06, None, 60.0]
+    assert [reply.status for reply in replies] == [429, 429, 429, 400, 404]
+    assert replies[4].error == {"error": "no such model"}
 
 
 async def test_a_told_moment_comes_nearer(provider: Provider, clock: FakeClock) -> None:
     """What a refusal says of a date or a day's end depends on when it comes."""
     body = b'{"error": {"message": "Rate limit exceeded: free-models-per-day", "code": 429}}'
-    first = await provider.refuse(body)
-    await clock.advance(3600.0)
-    second = await provider.refuse(body)
+    delays = []
+    for _ in range(4):
+        delays.append((await provider.refuse(body)).verdict.hint.delay)
+        await clock.advance(600.0)
 
-    delays = first.verdict.hint.delay, second.verdict.hint.delay
-    assert None not in delays
-    assert delays[0] != delays[1]
+    first = delays[0]
+    assert first is not None
+    assert delays == [first, first - 600.0, first - 1200.0, first - 1800.0]
+    assert provider.read == 5  # once more, to see that it depends on the time
 
 
-async def test_refusals_that_never_repeat_do_not_fill_memory(
-    provider: Provider, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_refusals_that_never_repeat_do_not_fill_memory(provider: Provider) -> None:
     """Only so many are kept, and none that is long."""
-    monkeypatch.setattr(client, "FAMILIAR", 3)
-    await provider.refuse(retry_after="1")
-    for seconds in range(2, 6):
-        await provider.refuse(retry_after=str(seconds))
-    read = provider.read
-    await provider.refuse(retry_after="1")
-    assert provider.read > read
 
-    await provider.refuse(BODY + b" " * client.LONGEST_FAMILIAR)
-    read = provider.read
-    await provider.refuse(BODY + b" " * client.LONGEST_FAMILIAR)
-    assert provider.read > read
+    async def readings(body: bytes = BODY, **headers: str) -> int:
+        before = provider.read
+        await provider.refuse(body, **headers)
+        return provider.read - before
+
+    assert [await readings(retry_after="0") for _ in range(3)] == [1, 2, 0]
+    for seconds in range(1, client.FAMILIAR + 1):
+        await provider.refuse(retry_after=str(seconds))
+    assert await readings(retry_after="0") == 1
+
+    long = BODY + b" " * client.LONGEST_FAMILIAR
+    assert [await readings(long) for _ in range(3)] == [1, 1, 1]

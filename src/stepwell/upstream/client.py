@@ -6,7 +6,7 @@ only a cancellation passes through, and then nothing is left open.
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import httpx
@@ -110,7 +110,7 @@ class Endpoint:
         self._clock = clock
         self._patience = patience
         # By status, what headers tell of quota, and body.
-        self._familiar: dict[tuple[int, tuple[bytes, ...], bytes], Reply] = {}
+        self._familiar = dialects.Familiar[Reply](FAMILIAR)
 
     async def attempt(
         self,
@@ -161,7 +161,7 @@ class Endpoint:
 
     async def _refusal(self, answer: Answer) -> Reply:
         body = await _read_all(answer, MAX_REFUSAL)
-        told = dialects.quota_values(answer.headers)
+        told = dialects.undated(answer.headers)
         name = answer.status, told, body
         if (known := self._familiar.get(name)) is not None:
             return known
@@ -169,11 +169,9 @@ class Endpoint:
         hint = self._dialect(said)
         verdict = Verdict(outcome_of(answer.status, hint.about), hint)
         reply = Reply(verdict, answer.status, error=said.body, tokens=0)
-        is_short = len(body) + sum(map(len, told)) <= LONGEST_FAMILIAR
-        if is_short and dialects.is_timeless(self._dialect, said, hint):
-            if len(self._familiar) == FAMILIAR:
-                self._familiar.clear()
-            self._familiar[name] = reply
+        if len(body) + sum([len(value) for _, value in told]) <= LONGEST_FAMILIAR:
+            is_timeless = partial(dialects.is_timeless, self._dialect, said, hint)
+            self._familiar.add(name, reply, is_timeless)
         return reply
 
     async def _whole(self, answer: Answer, request: ChatRequest) -> Reply:

@@ -17,8 +17,8 @@ of the collected samples.
 
 from stepwell.providers.dialects.bodies import BodyError, error_of
 from stepwell.providers.dialects.members import DIALECTS, FAMILIES
-from stepwell.providers.dialects.remembered import is_timeless
-from stepwell.providers.dialects.reply import Dialect, Head, Reply, quota_headers, quota_values
+from stepwell.providers.dialects.remembered import Familiar, is_timeless
+from stepwell.providers.dialects.reply import Dialect, Head, Reply, quota_headers, undated
 from stepwell.providers.dialects.subject import embedded_status
 from stepwell.providers.dialects.summary import Summary, summarize, wait_of
 
@@ -27,6 +27,7 @@ __all__ = [
     "NAMES",
     "BodyError",
     "Dialect",
+    "Familiar",
     "Head",
     "Reply",
     "Summary",
@@ -35,8 +36,8 @@ __all__ = [
     "error_of",
     "is_timeless",
     "quota_headers",
-    "quota_values",
     "summarize",
+    "undated",
     "wait_of",
 ]
 

@@ -10,9 +10,9 @@ one, or comes back with a period. So what is the same 30 years and a fraction of
 every moment is over, does not depend on it (`is_timeless`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import lru_cache, wraps
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from stepwell.providers.dialects.reply import Dialect, Reply
 from stepwell.quota.reading import Hint
@@ -33,6 +33,41 @@ def remembered(read: Callable[..., ResultT]) -> Callable[..., ResultT]:
         return remember(*texts) if sum(map(len, texts)) <= LONGEST else read(*texts)
 
     return recall
+
+
+class Familiar(Generic[ResultT]):
+    """What was made of responses that come again, where it does not depend on when they come.
+
+    Whether it does is looked into when one comes for the second time: many never do.
+
+    Args:
+        most: How many are known at once; beyond that all are forgotten.
+    """
+
+    __slots__ = ("_known", "_most", "_timed")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: dict[Hashable, ResultT | None] = {}  # None of one that came once
+        self._timed: set[Hashable] = set()
+
+    def get(self, name: Hashable) -> ResultT | None:
+        """Return what was made of the response of that name, if that is known."""
+        return self._known.get(name)
+
+    def add(self, name: Hashable, result: ResultT, is_timeless: Callable[[], bool]) -> None:
+        """Learn what was made of one that was not known."""
+        if name in self._known:
+            if is_timeless():
+                self._known[name] = result
+            else:
+                del self._known[name]
+                self._timed.add(name)
+        elif name not in self._timed:
+            if len(self._known) + len(self._timed) >= self._most:
+                self._known.clear()
+                self._timed.clear()
+            self._known[name] = None
 
 
 def is_timeless(dialect: Dialect, reply: Reply, hint: Hint) -> bool:

@@ -69,10 +69,10 @@ def quota_headers(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name: text_in(raw[place][1]) for name, place in places}
 
 
-def quota_values(raw: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, ...]:
-    """Return the values of these headers as they came, without the date."""
+def undated(raw: Sequence[tuple[bytes, bytes]]) -> tuple[tuple[str, bytes], ...]:
+    """Return those that `quota_headers` picks as they came, without the date."""
     places = _places(tuple([name for name, _ in raw]))
-    return tuple([raw[place][1] for name, place in places if name != "date"])
+    return tuple([(name, raw[place][1]) for name, place in places if name != "date"])
 
 
 _BY_WORD = ("limit", "retry", "anthropic-priority-", "-call-remaining")
