@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import TypeAlias
 
-from stepwell.clock import Clock, Deadline
+from stepwell.clock import Alarm, Clock, Deadline
 from stepwell.dispatch.answer import Answer, Source
 from stepwell.dispatch.call import Call, able_steps
 from stepwell.dispatch.continuation import Continuation
@@ -74,6 +74,7 @@ class Dispatcher:
         self._clock = clock
         self._ledger = ledger
         self._total = total
+        self._alarm = Alarm(clock)
         self._resume = resume
         self._redact = redact
         self._observers = tuple(observers)
@@ -128,7 +129,9 @@ class Dispatcher:
         waterfall: Waterfall[Sent] = Waterfall(self._hops(self._fitting(call, call.steps)))
         try:
             soonest = call.steps[0].timeout
-            with Deadline(self._clock, self._total, soonest=soonest) as call.deadline:
+            with Deadline(
+                self._clock, self._total, alarm=self._alarm, soonest=soonest
+            ) as call.deadline:
                 end = await self._walk(call, waterfall)
         except TimeoutError:  # what is held by then is the answer
             held = waterfall.best_so_far()
