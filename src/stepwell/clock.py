@@ -100,7 +100,7 @@ class Deadline:
         self._clock = clock
         self._seconds = seconds
         self._soonest = soonest
-        self.alarm = alarm if within is None else within.alarm
+        self.alarm: Alarm | None = alarm if within is None else within.alarm
         self.task: asyncio.Task[Any] | None = None if within is None else within.task
         self._cancelling = 0
         self.due = math.inf

@@ -110,7 +110,7 @@ class Dispatcher:
     async def explain(self, call: Call) -> Explanation:
         """Say what `descend` would do first; do nothing, and change nothing."""
         try:
-            steps = self._fitting(call, able_steps(call))
+            steps = self._sizes.fitting(able_steps(call), call.request.tokens)
         except BadRequest as refusal:
             return rejected(call.steps, call.needs, refusal)
         targets = [target for _, target in self._hops(steps)]
@@ -126,7 +126,8 @@ class Dispatcher:
         call.steps = able_steps(call)
         if call.number is None:
             call.number = next(self._numbers)
-        waterfall: Waterfall[Sent] = Waterfall(self._hops(self._fitting(call, call.steps)))
+        fitting = self._sizes.fitting(call.steps, call.request.tokens)
+        waterfall: Waterfall[Sent] = Waterfall(self._hops(fitting))
         try:
             soonest = call.steps[0].timeout
             with Deadline(
@@ -175,10 +176,6 @@ class Dispatcher:
                 case _:
                     return move
 
-    def _fitting(self, call: Call, steps: Sequence[Step]) -> Sequence[Step]:
-        """Return those of the steps for which the request is probably not too large."""
-        return self._sizes.fitting(steps, call.request.tokens)
-
     def _hops(self, steps: Sequence[Step]) -> Sequence[Hop]:
         """Return whom to ask, in order."""
         return self.asides.sorted(hops_of(tuple(steps)), self._clock.monotonic())
@@ -187,7 +184,8 @@ class Dispatcher:
         """Return the error that says what stands in the way, and until when."""
         blocks = await self._reservations.blocks(call, last)
         call.trail.blocks = tuple(blocks.values())
-        fitting = self._fitting(call, call.steps)
+        # Only those for which the request is probably not too large.
+        fitting = self._sizes.fitting(call.steps, call.request.tokens)
         return exhaustion(call, retry_after(fitting, blocks, self._clock.monotonic()))
 
     async def _go_on(self, call: Call, broken: Source, write: Write) -> None:

@@ -11,10 +11,12 @@ arrived.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 from typing import Protocol
+
+import msgspec
 
 from stepwell.quota.limit import Limit, Scope
 from stepwell.quota.reading import Reading
@@ -83,8 +85,7 @@ class Block:
     may_end: float | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Reservation:
+class Reservation(msgspec.Struct, eq=False):
     """Quota taken before a call: one request, one slot of concurrency, estimated tokens.
 
     Attributes:
@@ -151,8 +152,7 @@ class Ended(StrEnum):
     NEUTRAL = "neutral"  # says nothing of the target: client gone, the request's own fault
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """What a call came to.
 
     Attributes:
@@ -174,7 +174,7 @@ class Report:
     guess: float | None = None
     scope: Scope = Scope.MODEL
     words: str = ""
-    readings: tuple[Reading, ...] = field(default=())
+    readings: tuple[Reading, ...] = ()
     was_sent: bool = True
 
 

@@ -1,8 +1,9 @@
 """Attempt and Trail: the record of how a request went down its chain."""
 
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
+
+import msgspec
 
 from stepwell.quota.ledger import Block
 from stepwell.quota.reading import Reading
@@ -44,8 +45,7 @@ class Attempt(NamedTuple):
         return f"{self.target}:{self.outcome}({self.status})"
 
 
-@dataclass(slots=True)
-class Trail:
+class Trail(msgspec.Struct):
     """All attempts behind one answer, in order, and the blocks that ended the search.
 
     Attributes:
@@ -54,7 +54,7 @@ class Trail:
         waited: Seconds spent waiting for quota.
     """
 
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt] = []
     blocks: tuple[Block, ...] = ()
     waited: float = 0.0
 

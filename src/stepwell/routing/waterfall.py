@@ -12,13 +12,14 @@ A pass tries each target at most once. A request that can wait does not give up:
 goes down once more (`anew`). Replies that may become the answer if nothing better comes
 (a refusal awaiting a second opinion, an empty completion) are held meanwhile.
 
-Moves live as long as it takes to carry them out; that they are not frozen is a third of their cost.
+Moves live as long as it takes to carry them out.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Generic, TypeAlias, TypeVar
+
+import msgspec
 
 from stepwell.quota.ledger import Exhausted, Reservation
 from stepwell.routing.chain import Step, Target
@@ -32,15 +33,13 @@ ReplyT = TypeVar("ReplyT")
 CHANCES: Final = 2
 
 
-@dataclass(slots=True)
-class Reserve:
+class Reserve(msgspec.Struct):
     """Ask the ledger for the first of these with room."""
 
     targets: list[Target]
 
 
-@dataclass(slots=True)
-class Send:
+class Send(msgspec.Struct):
     """Call this step on this reservation."""
 
     step: Step
@@ -48,20 +47,17 @@ class Send:
     reservation: Reservation
 
 
-@dataclass(slots=True)
-class Pause:
+class Pause(msgspec.Struct):
     """Wait a moment, with jitter, before the second pass."""
 
 
-@dataclass(slots=True)
-class Deliver(Generic[ReplyT]):
+class Deliver(msgspec.Struct, Generic[ReplyT]):
     """Hand this reply to the client."""
 
     reply: ReplyT
 
 
-@dataclass(slots=True)
-class GiveUp:
+class GiveUp(msgspec.Struct):
     """Nothing could serve; `exhausted` is the ledger's last word, None if all were tried."""
 
     exhausted: Exhausted | None
