@@ -14,7 +14,7 @@ import msgspec
 
 from stepwell.errors import BadRequest
 from stepwell.history import Fields, History
-from stepwell.quota.estimate import estimate_tokens
+from stepwell.quota.estimate import estimate_answer, estimate_tokens
 from stepwell.routing.chain import AS_IT_IS, Adaptation, Step
 
 encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
@@ -125,7 +125,7 @@ class ChatRequest:
         if "messages" not in fields or not _SOME_MESSAGES.match(fields["messages"]):
             raise _no_messages(fields.get("messages"))
         self.prompt_tokens = estimate_tokens(body, 0)
-        self.tokens = self.prompt_tokens + self.choices * estimate_tokens(0, self.max_tokens)
+        self.tokens = self.prompt_tokens + self.choices * estimate_answer(self.max_tokens)
 
     @property
     def capabilities(self) -> frozenset[str]:

@@ -121,7 +121,8 @@ class Deadline:
         if task is None:
             task = self.task = asyncio.current_task()
             assert task is not None
-            alarm.heed(task.get_loop())
+            if (loop := task.get_loop()) is not alarm.loop:
+                alarm.move_to(loop)
         self._cancelling = task.cancelling()
         now = self._clock.monotonic()
         self.due = now + seconds
@@ -155,25 +156,25 @@ class Alarm:
     another runs finds the timer set for a moment before its own. It is stopped when none runs.
 
     Attributes:
+        loop: The event loop that it rings in; None before the first.
         running: Each with its task, in the order in which they began: the outer one first.
         rings: Monotonic time for which the timer is set; inf if it is not.
     """
 
-    __slots__ = ("_clock", "_loop", "_timer", "rings", "running")
+    __slots__ = ("_clock", "_timer", "loop", "rings", "running")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: Timer | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.running: dict[Deadline, asyncio.Task[Any]] = {}
         self.rings = math.inf
 
-    def heed(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Work for this event loop; what ran in another one has gone with it, the timer too."""
-        if loop is not self._loop:
-            self._loop = loop
-            self.running.clear()
-            self.stop()
+    def move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Ring in this event loop; what ran in another one has gone with it, the timer too."""
+        self.loop = loop
+        self.running.clear()
+        self.stop()
 
     def set(self, seconds: float, now: float) -> None:
         """Ring after so many seconds, and not before."""

@@ -235,9 +235,10 @@ class _Pool:
     def take(self, origin: Origin) -> Connection | None:
         """Return the connection that was used last, if one is kept."""
         kept = self._kept.get(origin)
+        oldest = self.loop.time() - self._keepalive
         while kept:
             connection = kept.pop()
-            if connection.is_open and self._is_fresh(connection):
+            if connection.is_open and connection.idle_since > oldest:
                 return connection
             connection.drop()
         return None
@@ -283,18 +284,16 @@ class _Pool:
         for connection in tuple(self._all):
             connection.drop()
 
-    def _is_fresh(self, connection: Connection) -> bool:
-        return self.loop.time() - connection.idle_since < self._keepalive
-
     def _drop_stale(self) -> None:
         """Drop what was idle for too long; look again while anything is kept."""
         self._sweep = None
+        oldest = self.loop.time() - self._keepalive
         for connection in self.kept:
-            if not self._is_fresh(connection):
+            if connection.idle_since <= oldest:
                 connection.drop()
         if kept := self.kept:
-            oldest = min(connection.idle_since for connection in kept)
-            self._sweep = self.loop.call_at(oldest + self._keepalive, self._drop_stale)
+            first = min(connection.idle_since for connection in kept)
+            self._sweep = self.loop.call_at(first + self._keepalive, self._drop_stale)
 
 
 async def _end(pool: _Pool, guard: AsyncGenerator[None, None]) -> None:
