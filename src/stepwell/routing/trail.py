@@ -1,7 +1,6 @@
 """Attempt and Trail: the record of how a request went down its chain."""
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import msgspec
 
@@ -12,7 +11,7 @@ from stepwell.quota.reading import Reading
 MAX_HEADER = 1024
 
 
-class Attempt(NamedTuple):
+class Attempt(msgspec.Struct, frozen=True):
     """One call of an upstream.
 
     Attributes:

@@ -299,8 +299,10 @@ class Connection(asyncio.Protocol):
             self._go_on_writing()
         if not self._is_reading:
             self.resume()
+        transport = self.transport
         # A request that has not left when its answer is whole was not read to its end.
-        if keep and self.is_open and self._is_whole and not self.transport.get_write_buffer_size():
+        is_sent = self._is_whole and not transport.get_write_buffer_size()
+        if keep and is_sent and not transport.is_closing():
             self.on_free(self)
         else:
             self.abort(_broken())
