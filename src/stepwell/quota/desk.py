@@ -191,11 +191,11 @@ class Desk:
         self._change()
         for pool in self.pools if probe else ():
             pool.challenge(call, tokens, now)
-        probe = probe or any(pool.is_half_open(now) for pool in self.pools)
+        probe = probe or any(pool.health.is_half_open(now) for pool in self.pools)
         for pool in self.pools:
             pool.take(call, tokens)
             if probe:
-                pool.start_probe(call)
+                pool.health.start_probe(call)
         if probe:
             self._probes.add(call)
         return probe
@@ -298,8 +298,8 @@ class Desk:
 
     def _recover(self, call: int, now: float) -> None:
         for pool in self.pools[1:]:
-            pool.recover(call)
-        if self.own.recover(call):
+            pool.health.recover(call)
+        if self.own.health.recover(call):
             self._slow_start.succeed(now)
 
     def _refuse(self, call: int, mark: int, report: Report, started: float, now: float) -> None:
@@ -307,7 +307,7 @@ class Desk:
         until = inf if report.delay is None else now + report.delay
         pool = self._pool(scope)
         for each in {self.own, pool}:
-            each.refuse(started, now, mark, until)
+            each.health.refuse(started, now, mark, until)
         if report.bench is Bench.RATE:
             self._slow_start.restart()
         if report.bench is not None and (report.delay is not None or not self._explained):
@@ -358,15 +358,15 @@ class Desk:
 
     def _probe_at(self, now: float) -> float:
         """Return when a soft block may be probed past; inf while a probe is out."""
-        if self._probes or any(pool.is_probed for pool in self.pools):
+        if self._probes or any(pool.health.is_probed for pool in self.pools):
             return inf
-        refusals = [pool.refused_at for pool in self.pools if pool.is_wary]
+        refusals = [pool.health.refused_at for pool in self.pools if pool.health.is_wary]
         return max([now, *(refusal + _PROBE_EVERY for refusal in refusals)])
 
     def _end_probe(self, call: int) -> None:
         self._probes.discard(call)
         for pool in self.pools:
-            pool.end_probe(call)
+            pool.health.end_probe(call)
 
 
 def _blur(delay: float | None, lag: float) -> float:

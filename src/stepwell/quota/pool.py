@@ -6,16 +6,16 @@ share one more. Each reservation is booked in all of them.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import inf, isfinite
 from typing import Any
 
 from stepwell.quota.cooldown import Cooldown
 from stepwell.quota.count import Count
 from stepwell.quota.gate import Gate
+from stepwell.quota.health import Health
 from stepwell.quota.law import Kind, Outcome
 from stepwell.quota.ledger import Bench, Ended, LimitStatus
 from stepwell.quota.limit import Limit, Metric, Scope
-from stepwell.quota.meter import Meter
+from stepwell.quota.meters import Meters
 from stepwell.quota.period import Wall
 from stepwell.quota.period_count import PeriodCount
 from stepwell.quota.reading import Reading
@@ -23,11 +23,7 @@ from stepwell.quota.suspicion import Log
 from stepwell.quota.tab import Entry, Event, Tab
 from stepwell.quota.traffic import Served, Traffic
 
-# Providers have at most six counters a scope; one that names a new window each time must not fill
-# memory.
-_METERS = 8
-
-# As many limits a scope, for the same reason.
+# One that names a new limit each time must not fill memory.
 _COUNTS = 12
 
 Tally = Count | PeriodCount
@@ -54,23 +50,18 @@ class Pool:
     Attributes:
         gates: All that may stand in the way, hard ones first, because they decide more often.
         version: Rises with every change, so that an answer can be kept until then.
-        refused_at: When a call was last refused or failed.
-        refused_from: When that call was sent.
-        is_wary: The last answer was such a one.
+        health: How its last calls ended.
         tab: Where it is noted what is to be booked here.
         wall: The wall clock, for limits of the calendar.
     """
 
     __slots__ = (
         "_by_metric",
-        "_cooldowns",
         "_counts",
         "_learned",
         "_log",
-        "_mark",
         "_meant",
         "_meters",
-        "_refused_until",
         "_remembered",
         "_requests",
         "_tallies",
@@ -78,9 +69,7 @@ class Pool:
         "_tries",
         "_windows",
         "gates",
-        "is_wary",
-        "refused_at",
-        "refused_from",
+        "health",
         "scope",
         "tab",
         "version",
@@ -98,14 +87,8 @@ class Pool:
         self._tallies: tuple[Tally, ...] = ()
         self._by_metric: dict[Metric, tuple[Tally, ...]] = dict.fromkeys(Metric, ())
         self._meant: dict[tuple[Metric, float | None, int | None], Tally | None] = {}
-        self.refused_at = -inf
-        self.refused_from = -inf
-        self._refused_until = inf
-        self.is_wary = False
-        self._mark = -1
+        self.health = Health()
         self._counts: dict[Limit, Tally] = {}
-        self._meters: dict[tuple[Metric, float | None], Meter] = {}
-        self._cooldowns: dict[Bench, Cooldown] = {}
         self._remembered: dict[tuple[str, float, str | None], _Remembered] = {}
         # By what counters are called: the window that their readings fit, and how often one was
         # looked for.
@@ -115,6 +98,7 @@ class Pool:
         self._learned: Count | None = None  # of a limit that nobody told
         self._requests = Traffic()  # until the response begins
         self._tokens = Traffic()  # until the call ends
+        self._meters = Meters(self._requests, self._tokens)
 
     def __repr__(self) -> str:
         return f"<Pool {self.scope}, {self.in_flight} in flight, {len(self.gates)} gates>"
@@ -148,10 +132,8 @@ class Pool:
             else:
                 corrections.append((call, self._tokens.end(call, amount)))
                 ended.append((call, amount, sent, now))
-        for meter in self._meters.values():
-            meter.debit(len(taken) if meter.by_request else sum(taken))
-            for correction in () if meter.by_request else corrections:
-                meter.correct(*correction)
+        self._meters.debit(len(taken), sum(taken))
+        self._meters.correct(corrections, by_request=False)
         self._serve(Metric.REQUESTS, answered)
         self._serve(Metric.TOKENS, ended)
 
@@ -172,8 +154,7 @@ class Pool:
         """Book one request and its estimated tokens."""
         self._requests.start(call, 1)
         self._tokens.start(call, tokens)
-        for meter in self._meters.values():
-            meter.debit(1 if meter.by_request else tokens)
+        self._meters.debit(1, tokens)
 
     def read(
         self, call: int, readings: Iterable[Reading], started: float, now: float, *, served: bool
@@ -189,10 +170,13 @@ class Pool:
         count = self._taught(reading, started, now, served=served)
         if count is not None and (count.kind in _MEASURED or not served):
             # The count knows better when something comes back, and of a refusal its delay does.
-            if self._meters.pop((reading.metric, reading.window), None) is not None:
+            if self._meters.drop(reading):
                 self._arrange()
             return
-        meter = self._meter(reading, now)
+        meter = self._meters.find(reading)
+        if meter is None:
+            meter = self._meters.add(reading, now)
+            self._arrange()
         refills = reading.refills and (count is None or count.kind is not Kind.FIXED)
         meter.read(reading, call, now, lag=now - started, refills=refills)
         meter.count = self._counted(reading)
@@ -204,7 +188,7 @@ class Pool:
 
     def spend(self, call: int, tokens: int, started: float, now: float, *, ended: Ended) -> None:
         """The call ended and came to so many tokens."""
-        self._correct(call, self._tokens.end(call, tokens), by_request=False)
+        self._meters.correct([(call, self._tokens.end(call, tokens))], by_request=False)
         self._book(Metric.TOKENS, call, tokens, started, now, ended)
         self._forget(call)
 
@@ -227,9 +211,9 @@ class Pool:
     def give_back(self, call: int, *, request: bool) -> None:
         """Nothing was sent: take the tokens back, and the request unless it has begun to age."""
         self._forget(call)
-        self._correct(call, -self._tokens.cancel(call), by_request=False)
+        self._meters.correct([(call, -self._tokens.cancel(call))], by_request=False)
         if request:
-            self._correct(call, -self._requests.cancel(call), by_request=True)
+            self._meters.correct([(call, -self._requests.cancel(call))], by_request=True)
 
     # --- what is known
 
@@ -238,11 +222,11 @@ class Pool:
         for count in self._counts.values():
             if count.is_known:
                 return True
-        return any(meter.is_live(now) for meter in self._meters.values())
+        return bool(self._meters.live(now))
 
     def statuses(self, now: float) -> Iterator[LimitStatus]:
         """Yield each limit once: while the provider's word of what is left lives, it goes first."""
-        live = [meter for meter in self._meters.values() if meter.is_live(now)]
+        live = self._meters.live(now)
         for count in self.counts:
             told = [meter for meter in live if self._counted(meter.reading) is count]
             live = [meter for meter in live if meter not in told]
@@ -285,54 +269,21 @@ class Pool:
         """Remember a refusal, to explain later ones."""
         self._log.refuse(outcome)
 
-    def refuse(self, started: float, now: float, mark: int, until: float) -> None:
-        """A call was refused or failed; by what was told there is room at `until`, inf if not."""
-        self._refused_until = until
-        self.refused_at, self.is_wary, self._mark = now, True, mark
-        self.refused_from = started
-
     def has_answered(self, arrived: float, now: float, tokens: int) -> bool:
         """Tell whether a call was refused or failed since `arrived`, and that is still news.
 
         It is not if the told delay has passed, or a window may have moved since it was sent.
         """
-        if self.refused_at < arrived or now >= self._refused_until:
+        if not self.health.is_refused_since(arrived, now):
             return False
-        return not any(
-            self.refused_from < count.doubts(now, tokens) <= now for count in self.counts
-        )
-
-    def recover(self, call: int) -> bool:
-        """A call succeeded; return whether that is news, being younger than the last refusal."""
-        for cooldown in self._cooldowns.values():
-            cooldown.recover(call)
-        if call <= self._mark:
-            return False
-        self.is_wary = False
-        return True
+        sent = self.health.refused_from
+        return not any(sent < count.doubts(now, tokens) <= now for count in self.counts)
 
     def cooldown(self, bench: Bench) -> Cooldown:
-        if bench not in self._cooldowns:
-            self._cooldowns[bench] = Cooldown(bench)
+        cooldown = self.health.cooldown(bench)
+        if cooldown not in self.gates:
             self._arrange()
-        return self._cooldowns[bench]
-
-    def is_half_open(self, now: float) -> bool:
-        # Asked on every reservation, and mostly of none: a generator would cost more than the rest.
-        cooldowns = self._cooldowns
-        return bool(cooldowns) and any(each.is_half_open(now) for each in cooldowns.values())
-
-    @property
-    def is_probed(self) -> bool:
-        return any(cooldown.is_probed for cooldown in self._cooldowns.values())
-
-    def start_probe(self, call: int) -> None:
-        for cooldown in self._cooldowns.values():
-            cooldown.start_probe(call)
-
-    def end_probe(self, call: int) -> None:
-        for cooldown in self._cooldowns.values():
-            cooldown.end_probe(call)
+        return cooldown
 
     # --- memory
 
@@ -341,23 +292,15 @@ class Pool:
         return {
             "counts": [count.export(now) for count in self._counts.values()],
             "learned": None if self._learned is None else self._learned.export(now),
-            "meters": [meter.export(now) for meter in self._meters.values() if meter.is_live(now)],
-            "cooldowns": [cooldown.export(now) for cooldown in self._cooldowns.values()],
-            "refused": now - self.refused_at if isfinite(self.refused_at) else None,
-            "refused_from": now - self.refused_from if isfinite(self.refused_from) else None,
-            "wary": self.is_wary,
+            "meters": self._meters.export(now),
+            **self.health.export(now),
         }
 
     def restore(self, state: Mapping[str, Any], then: float, now: float) -> None:
         """Add what was exported at `then`; counts, as soon as their limits are known."""
         self.version += 1
-        for each in state["cooldowns"]:
-            self.cooldown(Bench(each["bench"])).restore(each, then)
-        for each in state["meters"]:
-            self._restore_meter(each, then)
-        if state["refused"] is not None and not isfinite(self.refused_at):
-            self.refused_at, self.is_wary = then - state["refused"], state["wary"]
-            self.refused_from = then - state["refused_from"]
+        self.health.restore(state, then)
+        self._meters.restore(state["meters"], self.scope, then)
         for each in state["counts"]:
             name = each["metric"], each["window"], each.get("calendar")
             self._remembered[name] = each, then, now
@@ -381,14 +324,6 @@ class Pool:
         metric = Metric(state["metric"])
         limit = Limit(metric, int(state["amount"]), float(state["window"]), self.scope)
         return Count.of(limit, self._traffic(metric), source=source)
-
-    def _restore_meter(self, state: Mapping[str, Any], then: float) -> None:
-        """Believe a reading from before, unless there is a newer one of the same counter."""
-        metric = Metric(state["metric"])
-        name = (metric, state["window"])
-        if name not in self._meters and len(self._meters) < _METERS:
-            meter = Meter.restored(state, self.scope, self._traffic(metric), then)
-            self._meters[name] = meter
 
     def _recall(self, count: Tally) -> None:
         # The limit's amount may have been configured anew; what was used is still used.
@@ -474,27 +409,6 @@ class Pool:
     def _traffic(self, metric: Metric) -> Traffic:
         return self._requests if metric is Metric.REQUESTS else self._tokens
 
-    def _correct(self, call: int, amount: int, *, by_request: bool) -> None:
-        for meter in self._meters.values():
-            if meter.by_request is by_request:
-                meter.correct(call, amount)
-
-    def _meter(self, reading: Reading, now: float) -> Meter:
-        name = (reading.metric, reading.window)
-        if name not in self._meters:
-            self._drop_meters(now)
-            self._meters[name] = Meter(reading, self._traffic(reading.metric))
-            self._arrange()
-        return self._meters[name]
-
-    def _drop_meters(self, now: float) -> None:
-        """Make place for one more: first what is over, then what is over soonest."""
-        if len(self._meters) < _METERS:
-            return
-        self._meters = {name: meter for name, meter in self._meters.items() if meter.is_live(now)}
-        if len(self._meters) == _METERS:
-            del self._meters[min(self._meters, key=lambda name: self._meters[name].expires)]
-
     def _arrange(self) -> None:
         learned = () if self._learned is None else (self._learned,)
         self._tallies = (*self._counts.values(), *learned)
@@ -503,7 +417,7 @@ class Pool:
             for metric in Metric
         }
         self._meant.clear()
-        self.gates = (*self._cooldowns.values(), *self._meters.values(), *self._tallies)
+        self.gates = (*self.health.cooldowns, *self._meters, *self._tallies)
 
 
 def _joined(told: LimitStatus, counted: LimitStatus) -> LimitStatus:

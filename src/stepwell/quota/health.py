@@ -1,0 +1,101 @@
+"""Health: how the last calls of one scope ended, and what it is benched for."""
+
+from collections.abc import Iterable, Mapping
+from math import inf, isfinite
+from typing import Any
+
+from stepwell.quota.cooldown import Cooldown
+from stepwell.quota.ledger import Bench
+
+
+class Health:
+    """Cooldowns and the last refusal of one scope.
+
+    Attributes:
+        refused_at: When a call was last refused or failed.
+        refused_from: When that call was sent.
+        is_wary: The last answer was such a one.
+    """
+
+    __slots__ = (
+        "_cooldowns",
+        "_mark",
+        "_refused_until",
+        "is_wary",
+        "refused_at",
+        "refused_from",
+    )
+
+    def __init__(self) -> None:
+        self.refused_at = -inf
+        self.refused_from = -inf
+        self._refused_until = inf
+        self.is_wary = False
+        self._mark = -1
+        self._cooldowns: dict[Bench, Cooldown] = {}
+
+    def __repr__(self) -> str:
+        return f"<Health of {len(self._cooldowns)} cooldowns, refused at {self.refused_at:g}>"
+
+    @property
+    def cooldowns(self) -> Iterable[Cooldown]:
+        return self._cooldowns.values()
+
+    def refuse(self, started: float, now: float, mark: int, until: float) -> None:
+        """A call was refused or failed; by what was told there is room at `until`, inf if not."""
+        self._refused_until = until
+        self.refused_at, self.is_wary, self._mark = now, True, mark
+        self.refused_from = started
+
+    def is_refused_since(self, arrived: float, now: float) -> bool:
+        """Tell whether a call was refused or failed since `arrived`, and the told delay goes on."""
+        return self.refused_at >= arrived and now < self._refused_until
+
+    def recover(self, call: int) -> bool:
+        """A call succeeded; return whether that is news, being younger than the last refusal."""
+        for cooldown in self._cooldowns.values():
+            cooldown.recover(call)
+        if call <= self._mark:
+            return False
+        self.is_wary = False
+        return True
+
+    def cooldown(self, bench: Bench) -> Cooldown:
+        found = self._cooldowns.get(bench)
+        if found is None:
+            found = self._cooldowns[bench] = Cooldown(bench)
+        return found
+
+    def is_half_open(self, now: float) -> bool:
+        # Asked on every reservation, and mostly of none: a generator would cost more than the rest.
+        cooldowns = self._cooldowns
+        return bool(cooldowns) and any(each.is_half_open(now) for each in cooldowns.values())
+
+    @property
+    def is_probed(self) -> bool:
+        return any(cooldown.is_probed for cooldown in self._cooldowns.values())
+
+    def start_probe(self, call: int) -> None:
+        for cooldown in self._cooldowns.values():
+            cooldown.start_probe(call)
+
+    def end_probe(self, call: int) -> None:
+        for cooldown in self._cooldowns.values():
+            cooldown.end_probe(call)
+
+    def export(self, now: float) -> dict[str, Any]:
+        """Return all that outlives a restart, in plain values, with times relative to `now`."""
+        return {
+            "cooldowns": [cooldown.export(now) for cooldown in self._cooldowns.values()],
+            "refused": now - self.refused_at if isfinite(self.refused_at) else None,
+            "refused_from": now - self.refused_from if isfinite(self.refused_from) else None,
+            "wary": self.is_wary,
+        }
+
+    def restore(self, state: Mapping[str, Any], then: float) -> None:
+        """Learn what was exported at `then`; a refusal of our own is newer."""
+        for each in state["cooldowns"]:
+            self.cooldown(Bench(each["bench"])).restore(each, then)
+        if state["refused"] is not None and not isfinite(self.refused_at):
+            self.refused_at, self.is_wary = then - state["refused"], state["wary"]
+            self.refused_from = then - state["refused_from"]
