@@ -7,6 +7,7 @@ bounds.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from math import inf
 
 from stepwell.clock import Clock
@@ -30,7 +31,8 @@ from stepwell.quota.pool import Pool
 from stepwell.quota.reading import Reading
 
 
-class _Held(Reservation, eq=False, kw_only=True):
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Held(Reservation):
     """A reservation as this ledger keeps it.
 
     Attributes:
@@ -43,7 +45,7 @@ class _Held(Reservation, eq=False, kw_only=True):
     """
 
     call: int
-    desk: Desk
+    desk: Desk = field(repr=False)
     estimate: int = 0
     observed: bool = False
     answered: float = inf

@@ -14,9 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
-from typing import Protocol
-
-import msgspec
+from typing import NamedTuple, Protocol
 
 from stepwell.quota.limit import Limit, Scope
 from stepwell.quota.reading import Reading
@@ -85,7 +83,8 @@ class Block:
     may_end: float | None = None
 
 
-class Reservation(msgspec.Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class Reservation:
     """Quota taken before a call: one request, one slot of concurrency, estimated tokens.
 
     Attributes:
@@ -152,7 +151,7 @@ class Ended(StrEnum):
     NEUTRAL = "neutral"  # says nothing of the target: client gone, the request's own fault
 
 
-class Report(msgspec.Struct, frozen=True):
+class Report(NamedTuple):
     """What a call came to.
 
     Attributes:

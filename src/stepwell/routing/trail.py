@@ -1,8 +1,8 @@
 """Attempt and Trail: the record of how a request went down its chain."""
 
+from dataclasses import dataclass, field
 from functools import lru_cache
-
-import msgspec
+from typing import NamedTuple
 
 from stepwell.quota.ledger import Block
 from stepwell.quota.reading import Reading
@@ -11,7 +11,7 @@ from stepwell.quota.reading import Reading
 MAX_HEADER = 1024
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class Attempt(NamedTuple):
     """One call of an upstream.
 
     Attributes:
@@ -44,7 +44,8 @@ class Attempt(msgspec.Struct, frozen=True):
         return f"{self.target}:{self.outcome}({self.status})"
 
 
-class Trail(msgspec.Struct):
+@dataclass(slots=True)
+class Trail:
     """All attempts behind one answer, in order, and the blocks that ended the search.
 
     Attributes:
@@ -53,7 +54,7 @@ class Trail(msgspec.Struct):
         waited: Seconds spent waiting for quota.
     """
 
-    attempts: list[Attempt] = []
+    attempts: list[Attempt] = field(default_factory=list)
     blocks: tuple[Block, ...] = ()
     waited: float = 0.0
 

@@ -12,14 +12,13 @@ A pass tries each target at most once. A request that can wait does not give up:
 goes down once more (`anew`). Replies that may become the answer if nothing better comes
 (a refusal awaiting a second opinion, an empty completion) are held meanwhile.
 
-Moves live as long as it takes to carry them out.
+Moves live as long as it takes to carry them out; that they are not frozen is a third of their cost.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Generic, TypeAlias, TypeVar
-
-import msgspec
 
 from stepwell.quota.ledger import Exhausted, Reservation
 from stepwell.routing.chain import Step, Target
@@ -33,13 +32,15 @@ ReplyT = TypeVar("ReplyT")
 CHANCES: Final = 2
 
 
-class Reserve(msgspec.Struct):
+@dataclass(slots=True)
+class Reserve:
     """Ask the ledger for the first of these with room."""
 
     targets: list[Target]
 
 
-class Send(msgspec.Struct):
+@dataclass(slots=True)
+class Send:
     """Call this step on this reservation."""
 
     step: Step
@@ -47,17 +48,20 @@ class Send(msgspec.Struct):
     reservation: Reservation
 
 
-class Pause(msgspec.Struct):
+@dataclass(slots=True)
+class Pause:
     """Wait a moment, with jitter, before the second pass."""
 
 
-class Deliver(msgspec.Struct, Generic[ReplyT]):
+@dataclass(slots=True)
+class Deliver(Generic[ReplyT]):
     """Hand this reply to the client."""
 
     reply: ReplyT
 
 
-class GiveUp(msgspec.Struct):
+@dataclass(slots=True)
+class GiveUp:
     """Nothing could serve; `exhausted` is the ledger's last word, None if all were tried."""
 
     exhausted: Exhausted | None

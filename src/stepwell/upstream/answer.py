@@ -3,21 +3,33 @@
 import asyncio
 import copy
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import httpx
 
 from stepwell.upstream.seam import RawHeaders
 
-if TYPE_CHECKING:
-    from stepwell.upstream.connection import Connection
-
 # Bytes of a body that may wait to be read.
 HIGH_WATER: Final = 256 * 1024
 
 
+class Wire(Protocol):
+    """What an answer comes on."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    def drop(self) -> None:
+        """Take nothing more, at once."""
+        ...
+
+    def resume(self) -> None:
+        """Take more, after a pause because too much was waiting to be read."""
+        ...
+
+
 class Answer:
-    """What came back on a connection: the head, and the body as it arrives.
+    """What comes back on a connection: the head, and the body as it arrives.
 
     Attributes:
         status: The HTTP status; 0 before the head is there.
@@ -27,11 +39,11 @@ class Answer:
     """
 
     __slots__ = (
-        "_connection",
         "_error",
         "_loop",
         "_size",
         "_waiter",
+        "_wire",
         "chunks",
         "headers",
         "is_complete",
@@ -40,9 +52,9 @@ class Answer:
         "version",
     )
 
-    def __init__(self, connection: "Connection") -> None:
-        self._connection: Connection | None = connection
-        self._loop = connection.loop
+    def __init__(self, wire: Wire) -> None:
+        self._wire: Wire | None = wire
+        self._loop = wire.loop
         self.chunks: list[bytes] = []  # the connection adds to it
         self._size = 0
         self._waiter: asyncio.Future[bytes] | None = None
@@ -72,14 +84,14 @@ class Answer:
             httpx.TransportError: The body was cut off, or the answer closed.
         """
         self._waiter = waiter = self._loop.create_future()
-        if self.chunks or self._connection is None:
+        if self.chunks or self._wire is None:
             self.wake()
         return waiter
 
     def close(self) -> None:
         """Read no more: before its end the socket is dropped, at once, since nobody takes the rest."""
-        if self._connection is not None:
-            self._connection.drop()
+        if self._wire is not None:
+            self._wire.drop()
 
     async def aclose(self) -> None:
         """See `close`; for those to whom it is one answer among others."""
@@ -95,7 +107,7 @@ class Answer:
 
     def end(self, error: httpx.TransportError | None = None) -> None:
         """Nothing comes any more: it is complete, or there is an error."""
-        self._connection = None
+        self._wire = None
         self._error = error
         self.is_complete = error is None
         self.wake()
@@ -108,8 +120,8 @@ class Answer:
         if chunks := self.chunks:
             data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             chunks.clear()
-            if self._size >= HIGH_WATER and self._connection is not None:
-                self._connection.resume()
+            if self._size >= HIGH_WATER and self._wire is not None:
+                self._wire.resume()
             self._size = 0
             waiter.set_result(data)
         elif self._error is not None:
