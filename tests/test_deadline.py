@@ -1,10 +1,10 @@
-"""Deadlines within each other: one timer, and each ends its own block."""
+"""Deadlines that share a timer, within each other or of several tasks: each ends its own block."""
 
 import asyncio
 
 import pytest
 
-from stepwell.clock import Deadline
+from stepwell.clock import Alarm, Deadline
 from stepwell.testing import FakeClock
 
 
@@ -96,3 +96,64 @@ async def test_an_inner_one_that_comes_again_has_its_full_time(clock: FakeClock)
         return ends
 
     assert await clock.run(tries()) == [5.0, 10.0, 12.0]
+
+
+async def work(
+    clock: FakeClock, alarm: Alarm, *, begins: float, seconds: float, takes: float
+) -> float:
+    """Work from a time on, within a deadline; return how long it was let to."""
+    await clock.sleep(begins)
+    start = clock.monotonic()
+    try:
+        with Deadline(clock, seconds, alarm=alarm):
+            await clock.sleep(takes)
+    except TimeoutError:
+        pass
+    return clock.monotonic() - start
+
+
+async def test_one_timer_ends_each_task_in_its_own_time(
+    clock: FakeClock, timers: list[float]
+) -> None:
+    """Whichever began first, and whether or not the one for which it was set has ended."""
+    alarm = Alarm(clock)
+    plans = [(0.0, 9.0, 1.0), (0.5, 3.0, 20.0), (1.0, 9.0, 20.0), (2.0, 1.0, 20.0), (3.0, 9.0, 9.5)]
+    tasks = [
+        work(clock, alarm, begins=begins, seconds=seconds, takes=takes)
+        for begins, seconds, takes in plans
+    ]
+    took = await clock.run(asyncio.gather(*tasks))
+    assert took == [1.0, 3.0, 9.0, 1.0, 9.0]
+    assert "0 timers" in repr(clock)
+
+
+async def test_tasks_that_follow_each_other_cost_one_timer(
+    clock: FakeClock, timers: list[float]
+) -> None:
+    """A hundred requests with the same time, of which some is always under way."""
+    alarm = Alarm(clock)
+    tasks = [work(clock, alarm, begins=0.25 * turn, seconds=60.0, takes=0.5) for turn in range(100)]
+    assert await clock.run(asyncio.gather(*tasks)) == [0.5] * 100
+    assert timers.count(60.0) == 1
+    assert "0 timers" in repr(clock)
+
+
+def test_a_loop_that_went_with_a_timer_takes_nobody_elses_time(clock: FakeClock) -> None:
+    """What a closed loop left behind neither fires in the next one nor is waited for."""
+    alarm = Alarm(clock)
+    gone = asyncio.new_event_loop()
+    left = gone.create_task(work(clock, alarm, begins=0.0, seconds=60.0, takes=99.0))
+    for _ in range(3):
+        gone.call_soon(gone.stop)
+        gone.run_forever()
+    clock._timers.clear()  # a loop's timers go with it
+
+    async def next_loop() -> float:
+        return await clock.run(work(clock, alarm, begins=0.0, seconds=70.0, takes=99.0))
+
+    try:
+        assert asyncio.run(next_loop()) == 70.0
+    finally:
+        left.cancel()
+        gone.run_until_complete(asyncio.gather(left, return_exceptions=True))
+        gone.close()

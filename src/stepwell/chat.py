@@ -14,7 +14,7 @@ import msgspec
 
 from stepwell.errors import BadRequest
 from stepwell.history import Fields, History
-from stepwell.quota.estimate import estimate_tokens
+from stepwell.quota.estimate import estimate_answer, estimate_tokens
 from stepwell.routing.chain import AS_IT_IS, Adaptation, Step
 
 encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
@@ -111,33 +111,35 @@ class ChatRequest:
         self._history = History(fields, body)
         self._is_large = len(body) > LARGE
         self._capabilities: frozenset[str] | None = None
-        said = {name: self._read(name) for name in _READ if name in fields}
+        said: dict[str, Any] = {}
+        for name in _READ:
+            if name in fields:
+                said[name] = self._read(name)
         self.model: str | None = said.get("model")
         self.stream = bool(said.get("stream"))
         self.choices = _choices(said.get("n")) if "n" in said else 1
         self.max_tokens = _ceiling(said.get("max_completion_tokens"), said.get("max_tokens"))
         self._options: Fields = said.get("stream_options") or _NO_FIELDS
-        self.wants_usage = _text(self._options.get("include_usage")) == b"true"
+        usage = self._options.get("include_usage") if self._options else None
+        self.wants_usage = _text(usage) == b"true"
         if "messages" not in fields or not _SOME_MESSAGES.match(fields["messages"]):
             raise _no_messages(fields.get("messages"))
         self.prompt_tokens = estimate_tokens(body, 0)
-        self.tokens = self.prompt_tokens + self.choices * estimate_tokens(0, self.max_tokens)
+        self.tokens = self.prompt_tokens + self.choices * estimate_answer(self.max_tokens)
 
     @property
     def capabilities(self) -> frozenset[str]:
         """What a model must be able to do: of `vision`, `tools`, `json`."""
-        if self._capabilities is None:
-            self._capabilities = self._needed()
-        return self._capabilities
-
-    def _needed(self) -> frozenset[str]:
+        if self._capabilities is not None:
+            return self._capabilities
         needed = ["vision"] if _IMAGE.search(self.fields["messages"]) else []
         if not _ASKS_FOR_MORE.isdisjoint(self.fields):
             if self.has("tools") or self.has("functions"):
                 needed.append("tools")
             if self.has("response_format") and self._answer_format() in _JSON_FORMATS:
                 needed.append("json")
-        return frozenset(needed)
+        self._capabilities = frozenset(needed)
+        return self._capabilities
 
     def has(self, name: str) -> bool:
         """Whether a field is there and says something."""

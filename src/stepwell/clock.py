@@ -60,35 +60,48 @@ class Deadline:
     push it along with every chunk. `seconds=None` never fires. A cancellation from elsewhere is never
     taken for our own (asyncio.wait_for on Python 3.11 loses such a one).
 
-    One within another, in the same task, shares its timer, which is most of what a deadline costs.
+    Several may share a timer, which is most of what a deadline costs: see Alarm.
 
     Args:
         clock: For all time.
         seconds: Until it is due; None for never.
-        within: The outer one; it runs.
+        alarm: The shared timer; None for one of its own.
+        within: The outer one in the same task, which runs: its timer is shared.
         soonest: Seconds after which one within may be due, where that is known: the timer is set for
             this at once, and is not set anew then.
 
     Attributes:
-        alarm: What those within share; None before it runs, and for one that never fires.
+        alarm: The timer; None before it runs, and for one that never fires.
         due: Monotonic time at which it passes; inf lets time go by freely.
         has_passed: Time was up, so that the TimeoutError is its own.
+        task: Whose it is; None before it runs, and for one that never fires.
     """
 
-    __slots__ = ("_cancelling", "_clock", "_seconds", "_soonest", "alarm", "due", "has_passed")
+    __slots__ = (
+        "_cancelling",
+        "_clock",
+        "_seconds",
+        "_soonest",
+        "alarm",
+        "due",
+        "has_passed",
+        "task",
+    )
 
     def __init__(
         self,
         clock: Clock,
         seconds: float | None,
         *,
+        alarm: "Alarm | None" = None,
         within: "Deadline | None" = None,
         soonest: float = math.inf,
     ) -> None:
         self._clock = clock
         self._seconds = seconds
         self._soonest = soonest
-        self.alarm: _Alarm | None = None if within is None else within.alarm
+        self.alarm: Alarm | None = alarm if within is None else within.alarm
+        self.task: asyncio.Task[Any] | None = None if within is None else within.task
         self._cancelling = 0
         self.due = math.inf
         self.has_passed = False
@@ -102,13 +115,18 @@ class Deadline:
         seconds = self._seconds
         if seconds is None:
             return self
-        alarm = self.alarm
+        alarm, task = self.alarm, self.task
         if alarm is None:
-            alarm = self.alarm = _Alarm(self._clock)
-        self._cancelling = alarm.task.cancelling()
+            alarm = self.alarm = Alarm(self._clock)
+        if task is None:
+            task = self.task = asyncio.current_task()
+            assert task is not None
+            if (loop := task.get_loop()) is not alarm.loop:
+                alarm.move_to(loop)
+        self._cancelling = task.cancelling()
         now = self._clock.monotonic()
         self.due = now + seconds
-        alarm.running.append(self)
+        alarm.running[self] = task
         if self.due < alarm.rings:
             alarm.set(min(seconds, self._soonest), now)
         return self
@@ -119,37 +137,44 @@ class Deadline:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        alarm = self.alarm
-        if self._seconds is None or alarm is None:
+        alarm, task = self.alarm, self.task
+        if self._seconds is None or alarm is None or task is None:
             return
-        alarm.running.remove(self)
+        alarm.running.pop(self, None)
         if not alarm.running:
             alarm.stop()
         if self.has_passed:
-            ours = alarm.task.uncancel() <= self._cancelling
+            ours = task.uncancel() <= self._cancelling
             if ours and exc_type is asyncio.CancelledError:
                 raise TimeoutError from exc
 
 
-class _Alarm:
-    """The timer of deadlines within each other.
+class Alarm:
+    """One timer for many deadlines, set for the soonest.
+
+    Deadlines that follow each other have the same time, as a rule, so that one that begins while
+    another runs finds the timer set for a moment before its own. It is stopped when none runs.
 
     Attributes:
-        task: Whose they are: the current one.
-        running: The outermost first.
-        rings: Monotonic time for which the timer is set.
+        loop: The event loop that it rings in; None before the first.
+        running: Each with its task, in the order in which they began: the outer one first.
+        rings: Monotonic time for which the timer is set; inf if it is not.
     """
 
-    __slots__ = ("_clock", "_timer", "rings", "running", "task")
+    __slots__ = ("_clock", "_timer", "loop", "rings", "running")
 
     def __init__(self, clock: Clock) -> None:
-        task = asyncio.current_task()
-        assert task is not None
         self._clock = clock
         self._timer: Timer | None = None
-        self.task = task
-        self.running: list[Deadline] = []
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.running: dict[Deadline, asyncio.Task[Any]] = {}
         self.rings = math.inf
+
+    def move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Ring in this event loop; what ran in another one has gone with it, the timer too."""
+        self.loop = loop
+        self.running.clear()
+        self.stop()
 
     def set(self, seconds: float, now: float) -> None:
         """Ring after so many seconds, and not before."""
@@ -158,19 +183,21 @@ class _Alarm:
         self._timer = self._clock.call_later(seconds, self._ring)
 
     def stop(self) -> None:
+        self.rings = math.inf
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _ring(self) -> None:
-        """Cancel the task for the outermost that is due, and look after the others."""
+        """Cancel each task for the outermost of its deadlines that is due; look after the others."""
         self._timer, self.rings = None, math.inf
         now = self._clock.monotonic()
-        for deadline in self.running:
-            if deadline.due <= now and not deadline.has_passed:
+        cancelled = set()
+        for deadline, task in self.running.items():
+            if deadline.due <= now and not deadline.has_passed and task not in cancelled:
                 deadline.has_passed = True
-                self.task.cancel()
-                break
+                cancelled.add(task)
+                task.cancel()
         left = [each.look_in(now) for each in self.running if not each.has_passed]
         if left:
             self.set(max(0.0, min(left)), now)

@@ -1,7 +1,7 @@
 """What holds of the memory keeper whatever happens in whatever order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -180,7 +180,7 @@ async def test_the_order_of_settlements_does_not_matter(
         calls = world.flying[:count]
         for number in sequence:
             if number < count:
-                silent = replace(ends[number], readings=(), bench=None)
+                silent = ends[number]._replace(readings=(), bench=None)
                 world.ledger.settle(calls[number], silent)
     first, second = [await world.ledger.snapshot() for world in worlds]
     assert counts(first) == counts(second)

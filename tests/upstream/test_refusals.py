@@ -28,6 +28,9 @@ class Refusal:
         self.headers = headers
         self._left = [body]
 
+    def whole(self) -> None:
+        """Say that it is not known to be there."""
+
     async def read(self) -> bytes:
         return self._left.pop() if self._left else b""
 

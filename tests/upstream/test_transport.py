@@ -202,6 +202,7 @@ def open_files() -> int:
 
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 async def test_a_response_comes_as_it_was_sent(serve: Serve, transport: HttpTransport) -> None:
@@ -363,6 +364,45 @@ async def test_informational_answers_are_skipped(serve: Serve, transport: HttpTr
     )
     response, body = await read(transport, post(server.url))
     assert (response.status_code, body) == (200, b"ok")
+
+
+async def test_what_comes_after_a_body_is_no_header(serve: Serve, transport: HttpTransport) -> None:
+    """Trailers are left alone, and the connection is kept."""
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nx-first: 1\r\n\r\n"
+    server = await serve(answering(head + b"2\r\nok\r\n0\r\nx-last: 1\r\n\r\n"))
+    for _ in range(2):
+        response, body = await read(transport, post(server.url))
+        assert (dict(response.headers), body) == (
+            {"transfer-encoding": "chunked", "x-first": "1"},
+            b"ok",
+        )
+    assert server.accepted == 1
+
+
+@pytest.mark.parametrize(
+    ("pieces", "whole"),
+    [
+        ([OK], b"ok"),
+        ([b"HTTP/1.1 204 No Content\r\n\r\n"], b""),
+        ([CHUNKED + b"1\r\no\r\n1\r\nk\r\n0\r\n\r\n"], b"ok"),
+        ([CHUNKED + b"2\r\nok\r\n"], None),
+        ([OK[:-1]], None),
+        ([OK[:-2]], None),
+    ],
+)
+async def test_a_small_answer_is_there_with_its_head(
+    serve: Serve, transport: HttpTransport, pieces: list[bytes], whole: bytes | None
+) -> None:
+    """All of it, or nothing is said; whoever goes on to read it gets it all the same."""
+    server = await serve(answering(*pieces))
+    line = transport.prepare(httpx.URL(server.url), [])
+    answer = await line.open([b"{}"], 1.0)
+    assert answer.whole() == answer.whole() == whole
+    if whole is not None:
+        assert await answer.read() == whole
+        assert await answer.read() == b""
+    await answer.aclose()
+    assert len(idle(transport)) == (whole is not None)
 
 
 async def test_redirects_are_not_followed(serve: Serve, transport: HttpTransport) -> None:

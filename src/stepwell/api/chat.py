@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import lru_cache
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from stepwell.api import patience
 from stepwell.api.auth import HEADERS, principal_of
@@ -20,6 +20,7 @@ from stepwell.dispatch import Answer, Call
 from stepwell.errors import StepwellError
 from stepwell.gateway import Gateway
 from stepwell.routing.chain import Step
+from stepwell.routing.trail import Attempt, Trail
 
 
 class ChatCompletions:
@@ -47,7 +48,10 @@ class ChatCompletions:
             if call.request.stream:
                 await self._stream(call, presence, send)
             else:
-                await self._whole(call, presence, send)
+                with presence, await gateway.dispatcher.descend(call) as answer:
+                    presence.stop()
+                    for message in _messages_of(answer):
+                        await send(message)
         finally:
             gateway.leave(presence)
         if presence.is_gone:
@@ -77,20 +81,6 @@ class ChatCompletions:
             max_wait=max_wait,
             free_only=free_only,
         )
-
-    async def _whole(self, call: Call, presence: Presence, send: Send) -> None:
-        with presence:
-            answer = await self._gateway.dispatcher.descend(call)
-            with answer:
-                presence.stop()
-                body = answer.body
-                headers = [
-                    (b"content-type", b"application/json"),
-                    (b"content-length", b"%d" % len(body)),
-                    *answer_headers(answer),
-                ]
-                await send({"type": "http.response.start", "status": 200, "headers": headers})
-                await send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _stream(self, call: Call, presence: Presence, send: Send) -> None:
         gateway = self._gateway
@@ -135,14 +125,39 @@ class ChatCompletions:
         return b"data: " + self._gateway.redactor(body) + b"\n\n"
 
 
+def _messages_of(answer: Answer) -> tuple[Message, Message]:
+    """Return what tells the server a whole answer."""
+    body = answer.body
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        *answer_headers(answer),
+    ]
+    return (
+        {"type": "http.response.start", "status": 200, "headers": headers},
+        {"type": "http.response.body", "body": body, "more_body": False},
+    )
+
+
 def answer_headers(answer: Answer) -> Headers:
-    return [*_step_headers(answer.step), *trail_headers(answer.trail)]
+    """Return the headers that say who answers, and how it came to that."""
+    step, trail = answer.step, answer.trail
+    if len(trail.attempts) == 1 and not trail.waited:
+        first = trail.attempts[0]
+        return [*_headers_at_once(step, first.outcome, first.status)]
+    return [*_step_headers(step), *trail_headers(trail)]
 
 
 @lru_cache(maxsize=1024)
-def _step_headers(step: Step) -> tuple[tuple[bytes, bytes], ...]:
+def _headers_at_once(step: Step, outcome: str, status: int | None) -> Headers:
+    """Return those of an answer that came at once, which are the same each time."""
+    trail = Trail([Attempt(step.name, "", outcome, status, 0.0)])
+    return [*_step_headers(step), *trail_headers(trail)]
+
+
+def _step_headers(step: Step) -> Headers:
     target = (b"x-stepwell-target", step.name.encode("ascii", "replace"))
-    return (target, (b"x-stepwell-paid", b"1")) if step.paid else (target,)
+    return [target, (b"x-stepwell-paid", b"1")] if step.paid else [target]
 
 
 def _story_of(answer: Answer) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import TypeAlias
 
-from stepwell.clock import Clock, Deadline
+from stepwell.clock import Alarm, Clock, Deadline
 from stepwell.dispatch.answer import Answer, Source
 from stepwell.dispatch.call import Call, able_steps
 from stepwell.dispatch.continuation import Continuation
@@ -74,6 +74,7 @@ class Dispatcher:
         self._clock = clock
         self._ledger = ledger
         self._total = total
+        self._alarm = Alarm(clock)
         self._resume = resume
         self._redact = redact
         self._observers = tuple(observers)
@@ -109,7 +110,7 @@ class Dispatcher:
     async def explain(self, call: Call) -> Explanation:
         """Say what `descend` would do first; do nothing, and change nothing."""
         try:
-            steps = self._fitting(call, able_steps(call))
+            steps = self._sizes.fitting(able_steps(call), call.request.tokens)
         except BadRequest as refusal:
             return rejected(call.steps, call.needs, refusal)
         targets = [target for _, target in self._hops(steps)]
@@ -125,10 +126,13 @@ class Dispatcher:
         call.steps = able_steps(call)
         if call.number is None:
             call.number = next(self._numbers)
-        waterfall: Waterfall[Sent] = Waterfall(self._hops(self._fitting(call, call.steps)))
+        fitting = self._sizes.fitting(call.steps, call.request.tokens)
+        waterfall: Waterfall[Sent] = Waterfall(self._hops(fitting))
         try:
             soonest = call.steps[0].timeout
-            with Deadline(self._clock, self._total, soonest=soonest) as call.deadline:
+            with Deadline(
+                self._clock, self._total, alarm=self._alarm, soonest=soonest
+            ) as call.deadline:
                 end = await self._walk(call, waterfall)
         except TimeoutError:  # what is held by then is the answer
             held = waterfall.best_so_far()
@@ -172,10 +176,6 @@ class Dispatcher:
                 case _:
                     return move
 
-    def _fitting(self, call: Call, steps: Sequence[Step]) -> Sequence[Step]:
-        """Return those of the steps for which the request is probably not too large."""
-        return self._sizes.fitting(steps, call.request.tokens)
-
     def _hops(self, steps: Sequence[Step]) -> Sequence[Hop]:
         """Return whom to ask, in order."""
         return self.asides.sorted(hops_of(tuple(steps)), self._clock.monotonic())
@@ -184,7 +184,8 @@ class Dispatcher:
         """Return the error that says what stands in the way, and until when."""
         blocks = await self._reservations.blocks(call, last)
         call.trail.blocks = tuple(blocks.values())
-        fitting = self._fitting(call, call.steps)
+        # Only those for which the request is probably not too large.
+        fitting = self._sizes.fitting(call.steps, call.request.tokens)
         return exhaustion(call, retry_after(fitting, blocks, self._clock.monotonic()))
 
     async def _go_on(self, call: Call, broken: Source, write: Write) -> None:

@@ -11,7 +11,6 @@ from stepwell.providers.dialects.remembered import remembered
 from stepwell.quota.ledger import Ledger
 from stepwell.quota.reading import Hint, Reading
 from stepwell.routing.asides import Asides
-from stepwell.routing.chain import Target
 from stepwell.routing.size import Sizes
 from stepwell.routing.trail import Attempt
 from stepwell.routing.verdict import Outcome, Verdict
@@ -79,8 +78,7 @@ class Sender:
             return reply
         finally:
             attempt = self._attempt(move, reply, started, told)
-            self._settle(move, reply, attempt.words)
-            self._learn(call, target, reply)
+            self._conclude(call, move, reply, attempt.words)
             call.trail.attempts.append(attempt)
             for observer in self._observers:
                 observer(attempt)
@@ -94,20 +92,18 @@ class Sender:
         self._ledger.release(move.reservation)
         return StepwellError(f"{move.step.name} costs money, and the request is free only.")
 
-    def _settle(self, move: Send, reply: Reply, words: str) -> None:
-        if reply.stream is not None and reply.verdict.outcome is Outcome.ANSWER:
-            return  # it is open
-        report = reply.verdict.report(reply.tokens, words, was_sent=reply.was_sent)
-        self._ledger.settle(move.reservation, report)
-
-    def _learn(self, call: Call, target: Target, reply: Reply) -> None:
-        """Take in what it tells of sizes, and in passing."""
-        outcome = reply.verdict.outcome
-        if outcome is Outcome.ANSWER:
+    def _conclude(self, call: Call, move: Send, reply: Reply, words: str) -> None:
+        """Settle, but for a stream, which is open; learn what a call tells of sizes, and in passing."""
+        verdict, target = reply.verdict, move.target
+        is_answer = verdict.outcome is Outcome.ANSWER
+        if reply.stream is None or not is_answer:
+            report = verdict.report(reply.tokens, words, was_sent=reply.was_sent)
+            self._ledger.settle(move.reservation, report)
+        if is_answer:
             self._sizes.served(target.key, call.request.tokens)
-        elif outcome is Outcome.TOO_LARGE:
+        elif verdict.outcome is Outcome.TOO_LARGE:
             self._sizes.refused(target.key, call.request.tokens)
-        if others := reply.verdict.hint.others:
+        if others := verdict.hint.others:
             self._asides.hear(target, others, self._clock.monotonic())
 
     def _attempt(

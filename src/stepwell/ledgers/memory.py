@@ -88,7 +88,9 @@ class MemoryLedger:
             await self._recall()
         now = self._now()
         for target in targets:
-            desk = self._desk(target)
+            desk = self._desks.get(target.key)
+            if desk is None or desk.target is not target:
+                desk = self._desk(target)
             if desk.tab.is_open:
                 need = desk.calibration.likely(tokens)
                 if desk.tab.admits(now, need):
@@ -146,7 +148,8 @@ class MemoryLedger:
             self._hear(held, readings, now, Ended.SUCCESS)
             self._age(held, now, Ended.SUCCESS)
             self._note(held.desk)
-        self._notify()  # from now on its end can be told
+        if self._subscribers:
+            self._notify()  # from now on its end can be told
 
     def settle(self, reservation: Reservation, report: Report) -> None:
         held = _running(reservation)
@@ -159,7 +162,8 @@ class MemoryLedger:
             held.desk.post()
             self._settle(held, report, self._now())
             self._note(held.desk, urgent=_is_sure(report))
-        self._notify()
+        if self._subscribers:
+            self._notify()
 
     def release(self, reservation: Reservation) -> None:
         held = _running(reservation)

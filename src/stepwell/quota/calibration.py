@@ -59,11 +59,13 @@ class Calibration:
 
     def likely(self, estimate: int) -> int:
         """Return what a call will probably come to at most."""
-        return self._corrected(estimate, _MARGIN) if self._is_known else estimate
+        return self._corrected(estimate, _MARGIN) if self._count >= _ENOUGH else estimate
 
     def least(self, estimate: int) -> int:
         """Return what a call will probably come to at least."""
-        return min(estimate, self._corrected(estimate, -_MARGIN)) if self._is_known else estimate
+        if self._count < _ENOUGH:
+            return estimate
+        return min(estimate, self._corrected(estimate, -_MARGIN))
 
     def export(self) -> list[float]:
         """Return what was learned, in plain values."""
@@ -74,10 +76,6 @@ class Calibration:
         """Learn what was exported."""
         self._count = int(state[0])
         self._ratio.mean, self._ratio.spread, self._surplus.mean, self._surplus.spread = state[1:]
-
-    @property
-    def _is_known(self) -> bool:
-        return self._count >= _ENOUGH
 
     def _corrected(self, estimate: int, margin: float) -> int:
         scaled = estimate * (self._ratio.mean + margin * self._ratio.spread)

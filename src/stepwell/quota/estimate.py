@@ -37,8 +37,14 @@ def estimate_tokens(prompt: bytes | int, max_tokens: int | None = None) -> int:
         max_tokens: The request's bound on the answer; None if it sets none.
     """
     size, images = (prompt, 0) if isinstance(prompt, int) else _weigh(prompt)
-    answer = _ANSWER if max_tokens is None else min(max(0, max_tokens), _ANSWER)
-    return -(-size // _BYTES_PER_TOKEN) + images * _IMAGE + answer
+    return -(-size // _BYTES_PER_TOKEN) + images * _IMAGE + estimate_answer(max_tokens)
+
+
+def estimate_answer(max_tokens: int | None) -> int:
+    """Return the tokens to reserve for the answer alone; see `estimate_tokens`."""
+    if max_tokens is None or max_tokens > _ANSWER:
+        return _ANSWER
+    return max(0, max_tokens)
 
 
 def _weigh(prompt: bytes) -> tuple[int, int]:

@@ -11,10 +11,10 @@ arrived.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from stepwell.quota.limit import Limit, Scope
 from stepwell.quota.reading import Reading
@@ -151,8 +151,7 @@ class Ended(StrEnum):
     NEUTRAL = "neutral"  # says nothing of the target: client gone, the request's own fault
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """What a call came to.
 
     Attributes:
@@ -174,7 +173,7 @@ class Report:
     guess: float | None = None
     scope: Scope = Scope.MODEL
     words: str = ""
-    readings: tuple[Reading, ...] = field(default=())
+    readings: tuple[Reading, ...] = ()
     was_sent: bool = True
 
 

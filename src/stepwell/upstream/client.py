@@ -30,6 +30,7 @@ LONGEST_FAMILIAR: Final = 2048
 # Answers with several long choices and base64 audio stay well below; more is no chat completion.
 MAX_ANSWER: Final = 64 * 1024 * 1024
 
+_OK: Final = 200
 _ANSWERED: Final = Verdict(Outcome.ANSWER)
 
 # Raised before the provider could have taken the request, so that its quota is untouched.
@@ -133,13 +134,31 @@ class Endpoint:
         try:
             with Deadline(self._clock, seconds, within=within):
                 answer = await self._line.open(request.parts_for(step), patience.connect)
-                return await self._reply(answer, request, observe)
+                return self._plain(answer, request, observe) or await self._reply(
+                    answer, request, observe
+                )
         except TimeoutError:
             return _unreachable("timeout")
         except _NOT_SENT as error:
             return _unreachable(_name(error), was_sent=False)
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             return _unreachable(_name(error))
+
+    def _plain(
+        self, answer: Answer, request: ChatRequest, observe: Callable[[Hint], object]
+    ) -> Reply | None:
+        """Judge what most calls come to: a completion that is there as soon as its head is.
+
+        Returns:
+            None for anything else; the answer is left as it was.
+        """
+        if request.stream or answer.status != _OK or (body := answer.whole()) is None:
+            return None
+        tokens = plain_tokens(body)  # of a body that is compressed it knows nothing
+        if tokens is None:
+            return None
+        observe(self._dialect(self._said(answer, None)))
+        return Reply(_ANSWERED, _OK, body, tokens=tokens)
 
     async def _reply(
         self, answer: Answer, request: ChatRequest, observe: Callable[[Hint], object]

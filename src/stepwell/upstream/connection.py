@@ -14,22 +14,19 @@ drops the socket.
 """
 
 import asyncio
-import copy
 from collections import deque
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Sequence
-from typing import Final, cast
+from collections.abc import AsyncIterable, Callable, Iterator, MutableSequence, Sequence
+from typing import Any, Final, cast
 
 import httptools
 import httpx
 
+from stepwell.upstream.answer import Answer
 from stepwell.upstream.seam import RawHeaders
 
 # Bytes of the head of an answer. The 8 KiB that servers take of a request are less than some gateways'
 # cookies and policies fill; curl, as a client, allows 100 KiB for one line.
 MAX_HEAD: Final = 64 * 1024
-
-# Bytes of a body that may wait to be read.
-HIGH_WATER: Final = 256 * 1024
 
 # What of a request is written at once. A socket's buffer takes it, as a rule; of a larger one, for a
 # slow peer, one piece waits and no copy of all.
@@ -38,106 +35,8 @@ PIECE: Final = 256 * 1024
 Part = bytes | memoryview
 """Some of a body."""
 
-
-class Answer:
-    """What came back on a connection: the head, and the body as it arrives.
-
-    Attributes:
-        status: The HTTP status; 0 before the head is there.
-        reason: The words beside it.
-        headers: As they were sent, in order.
-        version: `1.1` or `1.0`.
-    """
-
-    is_bound = False  # see `seam.Answer`
-
-    __slots__ = (
-        "_connection",
-        "_error",
-        "_loop",
-        "_size",
-        "_waiter",
-        "chunks",
-        "headers",
-        "is_complete",
-        "reason",
-        "status",
-        "version",
-    )
-
-    def __init__(self, connection: "Connection") -> None:
-        self._connection: Connection | None = connection
-        self._loop = connection.loop
-        self.chunks: list[bytes] = []  # the connection adds to it
-        self._size = 0
-        self._waiter: asyncio.Future[bytes] | None = None
-        self._error: httpx.TransportError | None = None
-        self.status = 0
-        self.reason = b""
-        self.headers: RawHeaders = []
-        self.version = "1.1"
-        self.is_complete = False
-
-    async def head(self) -> None:
-        """Wait for status and headers; nothing of a body comes before them."""
-        if not self.status:
-            await self.read()
-
-    def read(self) -> Awaitable[bytes]:
-        """Return all of the body that has come and was not read; wait for some; empty at the end.
-
-        That is a future itself and no coroutine around one, which every event of a stream would
-        pay for. One reader at a time.
-
-        Raises:
-            httpx.TransportError: The body was cut off, or the answer closed.
-        """
-        self._waiter = waiter = self._loop.create_future()
-        if self.chunks or self._connection is None:
-            self.wake()
-        return waiter
-
-    def close(self) -> None:
-        """Read no more: before its end the socket is dropped, at once, since nobody takes the rest."""
-        if self._connection is not None:
-            self._connection.drop()
-
-    async def aclose(self) -> None:
-        """See `close`; for those to whom it is one answer among others."""
-        self.close()
-
-    # --- what the connection tells
-
-    def arrived(self, size: int) -> bool:
-        """Some of the body is there; return whether too much waits to be read."""
-        self._size += size
-        self.wake()
-        return self._size >= HIGH_WATER
-
-    def end(self, error: httpx.TransportError | None = None) -> None:
-        """Nothing comes any more: it is complete, or there is an error."""
-        self._connection = None
-        self._error = error
-        self.is_complete = error is None
-        self.wake()
-
-    def wake(self) -> None:
-        """Give whoever waits what there is by now."""
-        waiter, self._waiter = self._waiter, None
-        if waiter is None or waiter.done():
-            return  # nobody, or one who was cancelled: what has come is kept
-        if chunks := self.chunks:
-            data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            chunks.clear()
-            if self._size >= HIGH_WATER and self._connection is not None:
-                self._connection.resume()
-            self._size = 0
-            waiter.set_result(data)
-        elif self._error is not None:
-            # Another one each time: with its traceback it holds us, and what was to be sent.
-            waiter.set_exception(copy.copy(self._error))
-        else:
-            waiter.set_result(b"")
+# Where goes what belongs to no answer: trailers, and what nobody asked for.
+_NOWHERE: Final = deque[Any](maxlen=0)
 
 
 class Connection(asyncio.Protocol):
@@ -160,7 +59,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._answer: Answer | None = None
-        self._chunks: list[bytes] = []  # the answer's
+        self._headers: MutableSequence[tuple[bytes, bytes]] = _NOWHERE  # the answer's, as `_chunks`
+        self._chunks: MutableSequence[bytes] = _NOWHERE
         self._has_no_body = False  # of the answer that is awaited
         self._is_reading = True
         self._is_writing_paused = False
@@ -195,14 +95,15 @@ class Connection(asyncio.Protocol):
             has_no_body: Its answer has none whatever it says: to a HEAD or a CONNECT.
         """
         self._answer = answer = Answer(self)
-        self._chunks = answer.chunks
+        self._headers, self._chunks = answer.headers, answer.chunks
         self._has_no_body = has_no_body
         self._is_whole = body is not None
         self._head_size = 0
+        transport = self.transport
         if body is not None and len(body) > 1:
-            self.transport.writelines((head, *body))
+            transport.writelines((head, *body))
         else:  # two buffers cost more than to join them
-            self.transport.write(head + body[0] if body else head)
+            transport.write(head + body[0] if body else head)
         return answer
 
     async def send(
@@ -275,8 +176,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         self._end(error)
 
-    def _pause(self, answer: Answer) -> None:
-        if answer is self._answer and self._is_reading:
+    def _pause(self) -> None:
+        if self._is_reading:
             self._is_reading = False
             self.transport.pause_reading()
 
@@ -286,7 +187,7 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
 
     def _end(self, error: httpx.TransportError | None) -> None:
-        answer, self._answer, self._chunks = self._answer, None, []
+        answer, self._answer, self._chunks = self._answer, None, _NOWHERE
         if answer is not None:
             answer.end(error)
         self._go_on_writing()
@@ -320,8 +221,8 @@ class Connection(asyncio.Protocol):
         else:
             if self._head_size > MAX_HEAD and _is_too_large(answer):
                 self.abort(_not_http())
-            elif answer.chunks and answer.arrived(len(data)):
-                self._pause(answer)
+            elif answer is self._answer and answer.chunks and answer.arrived(len(data)):
+                self._pause()
 
     def eof_received(self) -> None:
         self._lose(None)
@@ -362,9 +263,7 @@ class Connection(asyncio.Protocol):
             self._answer.reason = reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        answer = self._answer
-        if answer is not None and not answer.status:  # else a trailer
-            answer.headers.append((name, value))
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         answer, parser = self._answer, self._parser
@@ -374,6 +273,7 @@ class Connection(asyncio.Protocol):
         if status < 200:
             answer.headers.clear()  # 100 and 103 come before the answer and are none
             return
+        self._headers = _NOWHERE
         answer.status = status
         answer.version = parser.get_http_version()
         if self._has_no_body:
@@ -381,7 +281,8 @@ class Connection(asyncio.Protocol):
             self._parser = httptools.HttpResponseParser(self)
             self._complete(answer, keep=(b"connection", b"close") not in answer.headers)
         answer.wake()
-        self._go_on_writing()
+        if self._may_write is not None:
+            self._go_on_writing()
 
     def on_body(self, chunk: bytes) -> None:
         self._chunks.append(chunk)
@@ -392,18 +293,19 @@ class Connection(asyncio.Protocol):
             self._complete(answer, keep=parser.should_keep_alive())
 
     def _complete(self, answer: Answer, *, keep: bool) -> None:
-        self._answer, self._chunks = None, []
+        self._answer, self._chunks = None, _NOWHERE
         answer.end()
-        self._go_on_writing()
-        self.resume()
+        if self._may_write is not None:
+            self._go_on_writing()
+        if not self._is_reading:
+            self.resume()
+        transport = self.transport
         # A request that has not left when its answer is whole was not read to its end.
-        if keep and self.is_open and self._is_whole and self._is_all_sent():
+        is_sent = self._is_whole and not transport.get_write_buffer_size()
+        if keep and is_sent and not transport.is_closing():
             self.on_free(self)
         else:
             self.abort(_broken())
-
-    def _is_all_sent(self) -> bool:
-        return self.transport.get_write_buffer_size() == 0
 
 
 def _cut(body: Sequence[Part]) -> Iterator[list[memoryview]]:

@@ -28,6 +28,10 @@ class Answer(Protocol):
         """Only the task that opened it may read and close it."""
         ...
 
+    def whole(self) -> bytes | None:
+        """Return the body if it is known to be there, and leave it there; ask before any `read`."""
+        ...
+
     def read(self) -> Awaitable[bytes]:
         """Return the next bytes of the body; none at its end."""
         ...
@@ -90,6 +94,9 @@ class HttpxAnswer:
         self._chunks: AsyncIterator[bytes] | None = None
         self.status = response.status_code
         self.headers: RawHeaders = response.headers.raw
+
+    def whole(self) -> None:
+        """See Answer: it is not known."""
 
     async def read(self) -> bytes:
         """See Answer."""

@@ -30,7 +30,8 @@ from typing import Final, TypeVar
 
 import httpx
 
-from stepwell.upstream.connection import PIECE, Answer, Connection
+from stepwell.upstream.answer import Answer
+from stepwell.upstream.connection import PIECE, Connection
 from stepwell.upstream.dial import Dialer, Origin
 from stepwell.upstream.seam import RawHeaders
 
@@ -99,7 +100,7 @@ class HttpTransport(httpx.AsyncBaseTransport):
         timeouts: Mapping[str, float | None] = request.extensions.get("timeout") or {}
         content = _content(request)
         head = self._head(request.method, request.url, _framed(request.headers.raw, content))
-        connection = await self.connection(origin, timeouts.get("connect"))
+        connection = self.kept(origin) or await self.connect(origin, timeouts.get("connect"))
         whole = (content,) if content is not None and len(content) <= PIECE else None
         has_no_body = request.method == "HEAD"
         answer = connection.ask(head + b"\r\n", whole, has_no_body=has_no_body)
@@ -121,8 +122,15 @@ class HttpTransport(httpx.AsyncBaseTransport):
             },
         )
 
-    async def connection(self, origin: Origin, connect: float | None) -> Connection:
-        """Return a connection to ask on: an idle one, or a new one.
+    def kept(self, origin: Origin) -> Connection | None:
+        """Return an idle connection to ask on, the one that was used last; None if none is kept."""
+        pool = self._pool
+        if pool is None or pool.loop is not asyncio.get_running_loop():
+            return None
+        return pool.take(origin)
+
+    async def connect(self, origin: Origin, connect: float | None) -> Connection:
+        """Return a new connection to ask on.
 
         Raises:
             httpx.TransportError: There is none; see `Dialer.dial`.
@@ -130,9 +138,6 @@ class HttpTransport(httpx.AsyncBaseTransport):
         pool = self._pool
         if pool is None or pool.loop is not asyncio.get_running_loop():
             pool = await self._start()
-        kept = pool.take(origin)
-        if kept is not None:
-            return kept
         for _ in range(MAX_STALE):
             connection = await self._dialer.dial(origin, connect)
             if connection.is_open:
@@ -189,7 +194,8 @@ class PreparedLine:
 
     async def open(self, body: Sequence[bytes | memoryview], connect: float) -> Answer:
         """See Line; all other times are the caller's to watch."""
-        connection = await self._transport.connection(self._origin, connect)
+        transport, origin = self._transport, self._origin
+        connection = transport.kept(origin) or await transport.connect(origin, connect)
         size = sum(map(len, body))
         head = b"%b%d\r\n\r\n" % (self._head, size)
         is_one = size <= PIECE
@@ -197,7 +203,8 @@ class PreparedLine:
         try:
             if not is_one:
                 await connection.send(answer, body)
-            await answer.head()
+            if not answer.status:
+                await answer.read()
         except BaseException:
             answer.close()
             raise
@@ -228,9 +235,10 @@ class _Pool:
     def take(self, origin: Origin) -> Connection | None:
         """Return the connection that was used last, if one is kept."""
         kept = self._kept.get(origin)
+        oldest = self.loop.time() - self._keepalive
         while kept:
             connection = kept.pop()
-            if connection.is_open and self._is_fresh(connection):
+            if connection.is_open and connection.idle_since > oldest:
                 return connection
             connection.drop()
         return None
@@ -276,18 +284,16 @@ class _Pool:
         for connection in tuple(self._all):
             connection.drop()
 
-    def _is_fresh(self, connection: Connection) -> bool:
-        return self.loop.time() - connection.idle_since < self._keepalive
-
     def _drop_stale(self) -> None:
         """Drop what was idle for too long; look again while anything is kept."""
         self._sweep = None
+        oldest = self.loop.time() - self._keepalive
         for connection in self.kept:
-            if not self._is_fresh(connection):
+            if connection.idle_since <= oldest:
                 connection.drop()
         if kept := self.kept:
-            oldest = min(connection.idle_since for connection in kept)
-            self._sweep = self.loop.call_at(oldest + self._keepalive, self._drop_stale)
+            first = min(connection.idle_since for connection in kept)
+            self._sweep = self.loop.call_at(first + self._keepalive, self._drop_stale)
 
 
 async def _end(pool: _Pool, guard: AsyncGenerator[None, None]) -> None:
