@@ -76,6 +76,7 @@ class Count:
         "_first",
         "_heard",
         "_heard_until",
+        "_is_capped",
         "_least",
         "_peak",
         "_proofs",
@@ -106,6 +107,7 @@ class Count:
         self._challengers: set[int] = set()
         self._peak = 0  # so many were surely in the window when a call was served
         self._proofs = 0
+        self._is_capped = False  # one of them holds for every kind of window
         self._proven_at = (
             self._proven_until
         ) = -inf  # the last proof came then; "none" is hard until
@@ -267,6 +269,7 @@ class Count:
         now, window = outcome.answered, self.limit.window
         if now >= self._proven_at + window / 2 and (weight := self._proof(outcome, ceiling)):
             self._proofs, self._proven_at = self._proofs + weight, now
+            self._is_capped |= ceiling <= self._least
         if self._proofs >= _PROOFS[self.source]:
             self._proven_until = now + max(window, _TRUST)
 
@@ -399,7 +402,8 @@ class Count:
         before = self.usage.surely(outcome.answered - self.usage.window, outcome.before)
         self._peak = max(self._peak, before + self.usage.need(outcome.need))
         explained = after(self.laws, outcome)
-        if len(explained) < len(self.laws):
+        # That no more fit, whatever the kind of window, is as true when one kind is refuted.
+        if len(explained) < len(self.laws) and not (explained and self._is_capped):
             self._distrust()
         self._believe(explained)
 
@@ -414,7 +418,7 @@ class Count:
             usage.is_prompt = True  # while several kinds may be true, another one may be why
 
     def _distrust(self) -> None:
-        self._proofs = 0
+        self._proofs, self._is_capped = 0, False
         self._proven_at = self._proven_until = -inf
 
     def _make_up(self, gauge: Gauge) -> None:
