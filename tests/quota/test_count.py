@@ -71,6 +71,17 @@ def test_the_count_is_soft_until_refusals_prove_it() -> None:
     assert not calls.is_hard(241.0), "the edge may have been"
 
 
+def test_what_no_kind_of_window_allows_stays_proven_when_one_is_refuted() -> None:
+    """Three were served before the first refusal; that there was an edge by 10 s changes nothing."""
+    calls = Calls()
+    calls.serve(0.0, 0.0, 0.0)
+    assert calls.refuse(1.0)
+    calls.serve(10.0, 71.0, 72.0, 73.0)
+    assert calls.count.kind is Kind.FIXED
+    assert calls.is_hard(74.0)
+    assert not calls.is_hard(122.0), "the edge may have been"
+
+
 def test_a_told_delay_confirms_at_once() -> None:
     """Nobody else would have told it."""
     calls = Calls()

@@ -2,7 +2,7 @@ from math import inf
 
 from stepwell.quota.count import Count
 from stepwell.quota.desk import Desk
-from stepwell.quota.law import Fixed, Law
+from stepwell.quota.law import Fixed, Kind, Law
 from stepwell.quota.ledger import Bench, Ended, Report
 from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.quota.pool import Pool
@@ -138,6 +138,16 @@ def test_a_named_limit_that_does_not_explain_it_is_kept() -> None:
     calls = Calls("3 requests/minute")
     calls.serve(0.0)
     calls.refuse(1.0, 1, None, Reading(Metric.REQUESTS, window=60.0, limit=3, remaining=0))
+    assert calls.known == [("configured", 3)]
+
+
+def test_a_named_limit_that_was_taken_for_another_kind_begins_anew() -> None:
+    """By its edge at 60 s one of three is used at 72 s; the window slides after all, and is full."""
+    calls = Calls("3 requests/minute")
+    calls.serve(0.0, 0.0, 0.0, 10.0, 50.0, 51.0, 71.0)
+    assert [law.kind for law in calls.laws] == [Kind.FIXED]
+    calls.refuse(72.0, 1, None, Reading(Metric.REQUESTS, window=60.0, limit=3, remaining=0))
+    assert {law.kind for law in calls.laws} == set(Kind)
     assert calls.known == [("configured", 3)]
 
 

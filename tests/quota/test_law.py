@@ -165,6 +165,32 @@ def test_what_was_in_flight_may_not_be_in_a_told_delay(kind: Kind) -> None:
     assert law_of(kind, usage, 100).after(outcome) is not None
 
 
+def crowded(**more: Any) -> tuple[Usage, Outcome]:
+    """Return three calls, of which one was in flight, and a refusal with a delay of 9.5 s."""
+    usage = usage_of(0.0, 1.0)
+    usage.add(1, 8.0, 9.0)
+    for call in range(more.get("rivals", 0)):
+        usage.traffic.start(call, 1)
+    if more.get("doubted"):
+        usage.doubt(1, -40.0)
+    outcome = refused(usage, 8.5, 9.5)
+    return usage, outcome._replace(answered=9.5)
+
+
+def test_nothing_comes_back_before_the_oldest_unit() -> None:
+    """Whether or not the call in flight was counted, that leaves a sliding window at 60 s."""
+    usage, outcome = crowded()
+    assert law_of(Kind.SLIDING, usage, 3).after(outcome) is None
+    assert law_of(Kind.SLIDING, usage, 3).after(outcome._replace(delay=51.5)) is not None
+
+
+@pytest.mark.parametrize("more", [{"rivals": 1}, {"doubted": True}])
+def test_the_oldest_unit_may_be_one_of_which_little_is_known(more: Any) -> None:
+    """A call that is still under way, or one that was refused and yet counted."""
+    usage, outcome = crowded(**more)
+    assert law_of(Kind.SLIDING, usage, 3).after(outcome) is not None
+
+
 @pytest.mark.parametrize("kind", [Kind.SLIDING, Kind.BUCKET])
 def test_a_reading_with_less_in_use_than_was_counted_refutes_a_law(kind: Kind) -> None:
     """Nothing comes back so early in a sliding window, nor that fast in a bucket."""

@@ -29,6 +29,7 @@ from typing import Any, Final, Self
 
 from stepwell.quota.gate import known
 from stepwell.quota.law import Bucket, Fixed, Gauge, Kind, Law, Outcome, Sliding, laws_of
+from stepwell.quota.laws import after, capped, shown
 from stepwell.quota.ledger import Block, LimitStatus
 from stepwell.quota.limit import Limit
 from stepwell.quota.phases import Phases
@@ -48,8 +49,6 @@ _TRUST: Final = 3600.0
 _STRONG: Final = 3
 _WEAK: Final = 1
 _PROOFS: Final = {"configured": 3, "told": 3, "learned": 4}
-# A refusal after fewer calls may have any reason.
-_FEWEST: Final = 3
 # Readings are compared with the laws as often as windows have parts; more often they tell nothing new.
 _PARTS: Final = 256
 # So many readings are compared to find a window.
@@ -77,6 +76,7 @@ class Count:
         "_first",
         "_heard",
         "_heard_until",
+        "_is_capped",
         "_least",
         "_peak",
         "_proofs",
@@ -107,6 +107,7 @@ class Count:
         self._challengers: set[int] = set()
         self._peak = 0  # so many were surely in the window when a call was served
         self._proofs = 0
+        self._is_capped = False  # one of them holds for every kind of window
         self._proven_at = (
             self._proven_until
         ) = -inf  # the last proof came then; "none" is hard until
@@ -268,6 +269,7 @@ class Count:
         now, window = outcome.answered, self.limit.window
         if now >= self._proven_at + window / 2 and (weight := self._proof(outcome, ceiling)):
             self._proofs, self._proven_at = self._proofs + weight, now
+            self._is_capped |= ceiling <= self._least
         if self._proofs >= _PROOFS[self.source]:
             self._proven_until = now + max(window, _TRUST)
 
@@ -326,6 +328,18 @@ class Count:
         """Tell whether so much is used that a refusal may be this limit's, if it is a smaller one."""
         used = self.usage.maybe(outcome.sent - self.limit.window)
         return used * _WRONG_BY >= self.amount
+
+    def begin_anew(self, outcome: Outcome) -> bool:
+        """A refusal names this limit, and no law that is left explains it; tell whether another would.
+
+        Then that one was refuted by mistake, as what a refused call costs is only estimated. If none
+        would, others have used the same quota, and that says nothing of the laws.
+        """
+        laws = after(laws_of(self.usage, self.amount, self.amount), outcome)
+        if laws:
+            self._distrust()
+            self._believe(laws)
+        return bool(laws)
 
     def silence(self) -> None:
         """Limit nothing any more."""
@@ -388,7 +402,8 @@ class Count:
         before = self.usage.surely(outcome.answered - self.usage.window, outcome.before)
         self._peak = max(self._peak, before + self.usage.need(outcome.need))
         explained = after(self.laws, outcome)
-        if len(explained) < len(self.laws):
+        # That no more fit, whatever the kind of window, is as true when one kind is refuted.
+        if len(explained) < len(self.laws) and not (explained and self._is_capped):
             self._distrust()
         self._believe(explained)
 
@@ -403,7 +418,7 @@ class Count:
             usage.is_prompt = True  # while several kinds may be true, another one may be why
 
     def _distrust(self) -> None:
-        self._proofs = 0
+        self._proofs, self._is_capped = 0, False
         self._proven_at = self._proven_until = -inf
 
     def _make_up(self, gauge: Gauge) -> None:
@@ -412,35 +427,6 @@ class Count:
         missing = gauge.used - usage.in_flight - usage.surely(gauge.sent - usage.window)
         if missing > 0:
             usage.add(missing, gauge.answered, gauge.answered)
-
-
-def shown(laws: Iterable[Law], gauge: Gauge) -> tuple[Law, ...]:
-    """Return what a reading leaves of laws."""
-    return tuple([left for law in laws if (left := law.shown(gauge)) is not None])
-
-
-def after(laws: Iterable[Law], outcome: Outcome) -> tuple[Law, ...]:
-    """Return what an outcome leaves of laws."""
-    return tuple([left for law in laws if (left := law.after(outcome)) is not None])
-
-
-def capped(laws: Iterable[Law], most: float) -> tuple[Law, ...]:
-    """Return what is left of laws if more than that surely do not fit."""
-    return tuple([left for law in laws if (left := law.bounded(1, most)) is not None])
-
-
-def suspects(usage: Usage, outcome: Outcome) -> tuple[Law, ...]:
-    """Return the laws of a window by which a refused call was the first too many."""
-    need = usage.need(outcome.need)
-    rivals = usage.rivals(need)
-    used = usage.maybe(outcome.sent - usage.window, outcome.answered)
-    if used + rivals < (_FEWEST if usage.by_request else 1):
-        return ()
-    width = rivals + need - 1
-    sliding, fixed, bucket = laws_of(usage, max(1, used), used + width)
-    found = after((sliding, fixed, replace(bucket, least=1)), outcome)
-    narrowed = [replace(law, least=max(law.least, int(law.most) - width)) for law in found]
-    return after(narrowed, outcome)
 
 
 def _larger(law: Law) -> Law:

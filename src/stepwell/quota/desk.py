@@ -243,7 +243,9 @@ class Desk:
         count = named or self._blamed(outcome)
         if count is not None and count.refuse(outcome):
             return True
-        if named is not None or (count is not None and not count.is_near(outcome)):
+        if named is not None:
+            return named.begin_anew(outcome)
+        if count is not None and not count.is_near(outcome):
             return False
         if count is not None:
             count.silence()  # it is another limit

@@ -213,10 +213,22 @@ class Sliding(Law):
             return law
         low, high = outcome.told
         uncounted = self.usage.was_in_flight(outcome.before)
-        soonest = self.usage.surely_crosses(law.most - need + uncounted, outcome.before)
+        level = min(law.most - need + uncounted, self._all_but_one(outcome, rivals))
+        soonest = self.usage.surely_crosses(level, outcome.before)
         latest = self.usage.maybe_crosses(law.least - need - rivals, outcome.answered)
         window = self.usage.window
         return law if soonest + window <= high + WAY and latest + window >= low - WAY else None
+
+    def _all_but_one(self, outcome: Outcome, rivals: int) -> float:
+        """Return what is left of a full window when the first unit comes back; inf if not known.
+
+        Whatever was counted of calls in flight, it is the oldest unit that has to come back before
+        there is room for anything. Who else is in flight, or was refused, may be that.
+        """
+        since = outcome.sent - self.usage.window
+        full = self.usage.served(since, outcome.before)
+        is_open = rivals or self.usage.doubted(since, outcome.answered)
+        return full - 1 if full and not is_open else inf
 
 
 @dataclass(frozen=True, slots=True)

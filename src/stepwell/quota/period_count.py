@@ -143,6 +143,10 @@ class PeriodCount:
         """See `Count.is_near`."""
         return self._counted(outcome.sent) * _WRONG_BY >= self.amount
 
+    def begin_anew(self, _outcome: Outcome) -> bool:
+        """See `Count.begin_anew`. Of a calendar nothing was learned that could be wrong."""
+        return False
+
     def silence(self) -> None:
         """Limit nothing any more."""
         self.is_known = False

@@ -16,8 +16,9 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final, TypeAlias
 
-from stepwell.quota.count import Count, after, shown, suspects
+from stepwell.quota.count import Count
 from stepwell.quota.law import Gauge, Law, Outcome, laws_of
+from stepwell.quota.laws import after, shown, suspects
 from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.quota.traffic import Served, Traffic
 from stepwell.quota.usage import Usage
