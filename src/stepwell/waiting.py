@@ -51,7 +51,10 @@ class WaitingRoom:
     async def ask(self, place: Place) -> Reservation | Wait | Exhausted:
         """Ask the ledger for what a place asks for, without a wait."""
         return await self._ledger.reserve(
-            place.asks, place.tokens, arrived=place.arrived, waits_until=place.deadline
+            place.asks,
+            place.tokens,
+            arrived=place.arrived,
+            waits_until=max(place.deadline, place.over),
         )
 
     async def reserve(self, place: Place) -> Reservation | Exhausted:
@@ -147,6 +150,7 @@ class WaitingRoom:
         self._call_next()
 
     def _lose_patience(self, place: Place) -> None:
+        place.over = place.deadline
         self._line.lose_patience(place)
         self._call_next()
 

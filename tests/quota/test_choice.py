@@ -111,3 +111,13 @@ def test_what_the_provider_told_is_shown_where_our_own_count_is_unsure() -> None
     assert worst([told, later]) == later
     sure = block("count", 30.0, hard=True)
     assert worst([told, sure]) == sure
+
+
+def test_who_can_wait_does_not_probe_where_room_may_come() -> None:
+    """By a count that was confirmed; one that nobody has confirmed is probed at once."""
+    guess = block("count", 90.0)
+    confirmed = replace(guess, may_end=5.0)
+    for each, expected in ((guess, 0), (confirmed, Wait(90.0, (confirmed,)))):
+        asked = [Standing.of(each, answered=False, probe_at=0.0)]
+        assert choose(asked, now=10.0, waits_until=40.0) == expected
+        assert choose(asked, now=10.0, waits_until=9.0) == 0, "its patience has ended"

@@ -233,3 +233,15 @@ def test_what_is_used_is_what_may_be_in_use() -> None:
         Kind.BUCKET: [3, 2, 1, 0],
     }
     assert values == expected
+
+
+def test_the_first_call_after_an_edge_belongs_to_the_new_window() -> None:
+    """Also if it was sent when that edge may still have been to come: a full window is full."""
+    usage = usage_of(0.0, 10.0)
+    law: Law | None = Fixed(usage, 2, 2, Phases.any(WINDOW).within(30.0, 32.0))
+    assert law is not None
+    law = law.after(served(31.0, 31.5))
+    usage.add(1, 31.0, 31.5)
+    usage.add(1, 33.0, 33.0)
+    assert law is not None
+    assert law.may_open(1, 40.0) == pytest.approx(90.0, abs=1e-4)

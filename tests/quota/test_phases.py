@@ -128,11 +128,3 @@ def test_what_is_said_of_edges_is_what_a_line_shows(
     assert phases.first_after(moment) == pytest.approx(first, abs=1e-5)
     assert phases.last_until(moment) == pytest.approx(until, abs=1e-5)
     assert phases.last_after(moment) == pytest.approx(surely, abs=1e-5)
-
-
-def test_half_of_what_may_still_come_in_an_arc_can_be_waited_for() -> None:
-    """Within an arc half of its rest; elsewhere the next arc's beginning."""
-    phases = Phases.any(60.0).within(10.0, 30.0)
-    assert phases.half_after(70.0) == pytest.approx(80.0, abs=1e-4)
-    assert phases.half_after(80.0) == pytest.approx(85.0, abs=1e-4)
-    assert phases.half_after(100.0) == pytest.approx(130.0, abs=1e-4)

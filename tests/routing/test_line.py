@@ -1,6 +1,7 @@
 """The order of those who wait, without anything that waits."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from stepwell.quota.ledger import Block, Exhausted, Reservation, Wait
 from stepwell.routing.chain import Target
-from stepwell.routing.line import MOST_PASSED, Line, Place
+from stepwell.routing.line import MOST_PASSED, Line, Place, soonest
 
 TARGETS = {name: Target(name, name, "m") for name in "abc"}
 
@@ -326,3 +327,10 @@ def test_reprs_tell_the_state(text: str) -> None:
     line.join(first)
     line.join(place(2))
     assert text in (repr(line), repr(first))
+
+
+def test_where_room_may_come_in_time_nobody_hears_that_it_comes_too_late() -> None:
+    """The soonest reset is the earliest moment that is possible, and not the one that is sure."""
+    block = Block("a", "count", 30.0, told=False, hard=True, may_end=10.0)
+    assert soonest(Exhausted(30.0, (block,))) == 10.0
+    assert soonest(Exhausted(30.0, (replace(block, may_end=None),))) == 30.0

@@ -1,6 +1,7 @@
 """Call: one request on its way, and the steps that can serve it."""
 
 from collections.abc import Sequence
+from math import inf
 
 import msgspec
 
@@ -27,6 +28,7 @@ class Call(msgspec.Struct):
         free_only: It must cost nothing.
         number: Its place among all requests by arrival; the dispatcher gives it.
         place: Where it stands in the queue now.
+        waited_until: Monotonic time at which its patience ended; -inf before.
         rests: How often it paused before it went down again.
         was_turned_away: It could have waited, but the queue was full.
         route: The name by which it found its steps, for records.
@@ -43,6 +45,7 @@ class Call(msgspec.Struct):
     free_only: bool = False
     number: int | None = None
     place: Place | None = None
+    waited_until: float = -inf
     rests: int = 0
     was_turned_away: bool = False
     route: str = ""

@@ -69,7 +69,10 @@ class Reservations:
         deadline = self._deadline(call, may_wait=may_wait)
         if self._waiting.is_free(targets):  # else those who wait for one of them go first
             answer = await self._ledger.reserve(
-                targets, call.request.tokens, arrived=call.arrived, waits_until=deadline
+                targets,
+                call.request.tokens,
+                arrived=call.arrived,
+                waits_until=max(deadline, call.waited_until),
             )
         if not isinstance(answer, Wait):
             return answer
@@ -129,7 +132,7 @@ class Reservations:
         try:
             return await self._waiting.reserve(place)
         finally:
-            call.place = None
+            call.place, call.waited_until = None, place.over
             call.trail.waited += self._clock.monotonic() - since
 
     def _place(self, call: Call, targets: Sequence[Reservable], deadline: float) -> Place:
@@ -141,6 +144,7 @@ class Reservations:
             call.request.tokens,
             arrived=call.arrived,
             deadline=deadline,
+            over=call.waited_until,
         )
 
     def _deadline(self, call: Call, *, may_wait: bool) -> float:

@@ -103,7 +103,7 @@ class MemoryLedger:
         standings = []
         for target in targets:
             desk = self._desk(target)
-            standing = desk.standing(now, tokens, arrived)
+            standing = desk.standing(now, tokens, arrived, waits_until)
             if standing is None:
                 return self._take(desk, target, tokens, now)
             standings.append(standing)
@@ -128,7 +128,7 @@ class MemoryLedger:
         blocks = tuple(desk.block(now, tokens) for desk in desks)
         if None in blocks:
             return Preview(blocks.index(None), blocks)
-        standings = [desk.standing(now, tokens, arrived) for desk in desks]
+        standings = [desk.standing(now, tokens, arrived, waits_until) for desk in desks]
         chosen = choose(list(filter(None, standings)), now, waits_until)
         if isinstance(chosen, int):
             return Preview(chosen, blocks)

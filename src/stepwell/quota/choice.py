@@ -2,10 +2,12 @@
 
 1. A target that is only softly blocked is probed, the most hopeful one first, if no probe is out
    there already, the last refusal is a second ago, and it has not yet answered for this request.
-   A request that can wait probes nobody while room is told or counted to come in time.
+   A request that can wait probes nobody while room is told or counted to come in time, or may come
+   by a count that was confirmed: the later it probes, the likelier there is room.
 2. A request gives up when every target is hard-blocked or has refused or failed a call, anyone's,
    since the request arrived. That is the rule of evidence.
-3. Otherwise evidence is on its way, and the request waits for it.
+3. Otherwise evidence is on its way, and the request waits for it. Where room surely comes within a
+   moment, it waits for that instead.
 
 Slow start is a queue and no sign of emptiness: a refusal that left only it behind does not answer
 for those in the queue, but they do not probe past it either.
@@ -40,8 +42,8 @@ class Standing:
         waits: It may still answer for this request: softly blocked and without evidence, or in the
             last moment of a told time, which is rounded up and aged on its way.
         probe_at: Monotonic time from which it may be probed; inf while a probe is out.
-        coming: Monotonic time from which it has room, as far as that is told or counted; inf if
-            it is guessed or not known.
+        coming: Monotonic time from which it has room, or may have some, as far as that is told or
+            counted; inf if it is guessed or not known.
     """
 
     block: Block
@@ -84,7 +86,7 @@ def worst(blocks: Iterable[Block]) -> Block | None:
     """
     every = list(blocks)
     last = max(every, key=_weight, default=None)
-    if last is None or last.may_end is None:
+    if last is None or not last.hard or last.may_end is None:
         return last
     end = last.may_end - _WHOLE
     told = [block for block in every if block.told and block.hard and _weight(block)[1] >= end]
@@ -103,11 +105,12 @@ def choose(
     Args:
         standings: One for each target asked for, in order.
         now: Monotonic time.
-        waits_until: Monotonic time until which the request can wait.
+        waits_until: Monotonic time until which the request can or could wait.
     """
     waiting = [index for index, standing in enumerate(standings) if standing.waits]
     ready = [index for index in waiting if standings[index].probe_at <= now]
-    if ready and all(standing.coming > waits_until for standing in standings):
+    waits = waits_until > now and any(standing.coming <= waits_until for standing in standings)
+    if ready and not waits:
         return min(ready, key=lambda index: standings[index].hope)
     blocks = tuple(standing.block for standing in standings)
     moments = [block.until for block in blocks if block.until is not None]
@@ -122,7 +125,7 @@ def _coming(block: Block, *, flying: bool) -> float:
         return inf
     # What is in flight has no end yet, but will have; without it there is more asked than fits.
     counts_on = 0.0 if flying and not block.hard else inf
-    return _end(block, unknown=counts_on)
+    return _end(block, unknown=counts_on) if block.may_end is None else block.may_end
 
 
 def _end(block: Block, *, unknown: float) -> float:

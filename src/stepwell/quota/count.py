@@ -33,22 +33,18 @@ from stepwell.quota.laws import after, capped, shown
 from stepwell.quota.ledger import Block, LimitStatus
 from stepwell.quota.limit import Limit
 from stepwell.quota.phases import Phases
+from stepwell.quota.proofs import STRONG, WEAK, Proofs
 from stepwell.quota.reading import Reading
 from stepwell.quota.traffic import Served, Traffic
 from stepwell.quota.usage import Usage
 
 # Where a window may have moved already and surely will have so soon, nobody gives up before.
 _MOMENT: Final = 1.0
+# What a window's arithmetic loses: so little is not worth a wait.
+_SAME: Final = 1e-5
 # Settings may be wrong by a small factor. A limit of a day is not wrong because a call is refused
 # after the first one.
 _WRONG_BY: Final = 5
-# So long is believed what was proven: a limit that was raised is found out late then, but what is asked
-# for in vain costs more. One strong proof is enough, or three weak ones, half a window apart; a limit of
-# our own making wants one more, as many others would explain the same answers.
-_TRUST: Final = 3600.0
-_STRONG: Final = 3
-_WEAK: Final = 1
-_PROOFS: Final = {"configured": 3, "told": 3, "learned": 4}
 # Readings are compared with the laws as often as windows have parts; more often they tell nothing new.
 _PARTS: Final = 256
 # So many readings are compared to find a window.
@@ -67,6 +63,7 @@ class Count:
         is_misread: The last one fits no law: its window may be another one.
         is_configured: The settings name it.
         kind: How the window moves; None while that is open.
+        proofs: How sure the amount is.
         source: Who says what it is now: `configured`, `told` or `learned`.
         laws: Those that may be true, the likeliest first. Without any nothing is limited.
     """
@@ -76,18 +73,14 @@ class Count:
         "_first",
         "_heard",
         "_heard_until",
-        "_is_capped",
         "_least",
-        "_peak",
-        "_proofs",
-        "_proven_at",
-        "_proven_until",
         "gauges",
         "is_configured",
         "is_misread",
         "kind",
         "laws",
         "limit",
+        "proofs",
         "source",
         "usage",
     )
@@ -105,12 +98,7 @@ class Count:
         self.is_configured = source == "configured"
         self.source = source
         self._challengers: set[int] = set()
-        self._peak = 0  # so many were surely in the window when a call was served
-        self._proofs = 0
-        self._is_capped = False  # one of them holds for every kind of window
-        self._proven_at = (
-            self._proven_until
-        ) = -inf  # the last proof came then; "none" is hard until
+        self.proofs = Proofs(limit.window)
         self.gauges: deque[Gauge] = deque(maxlen=_COMPARED)
         self.is_misread = False
         self.laws: tuple[Law, ...] = ()
@@ -202,17 +190,23 @@ class Count:
         """Return since when, or from when, the provider may have room; -inf if nobody can tell."""
         return min([law.may_open(tokens, now) for law in self.laws], default=-inf)
 
-    def doubts(self, now: float, tokens: int) -> float:
-        """Return from when the last refusal is no evidence any more."""
-        return min([law.doubts(tokens, now) for law in self.laws], default=-inf)
+    def may_have_opened(self, after: float, now: float, tokens: int) -> bool:
+        """Tell whether by any law there may be room now since a moment, and not since before it."""
+        return any(after < law.may_open(tokens, now) <= now for law in self.laws)
 
     def block(self, key: str, now: float, tokens: int, least: int) -> Block:
         opens, may_open = self.opens(now, tokens), self.may_open(now, least)
-        if self._proven_until > now and may_open > now:
-            may_end = known(may_open)
-            return Block(key, "count", known(opens), told=False, hard=True, may_end=may_end)
-        is_ending = opens <= now + _MOMENT
-        return Block(key, "count", known(opens), told=False, hard=False, is_ending=is_ending)
+        if self.proofs.until > now and may_open > now:
+            return Block(key, "count", known(opens), told=False, hard=True, may_end=may_open)
+        return Block(
+            key,
+            "count",
+            known(opens),
+            told=False,
+            hard=False,
+            is_ending=_SAME < opens - now <= _MOMENT,
+            may_end=may_open if self.proofs.is_confirmed else None,
+        )
 
     # --- learning
 
@@ -234,8 +228,8 @@ class Count:
         if not explained:
             return False
         self._believe(explained)
-        self._confirm(outcome, ceiling)
-        return True
+        self.proofs.add(self._proof(outcome, ceiling), self.source, outcome.answered)
+        return self.proofs.is_plausible
 
     def _first_refusal(self, outcome: Outcome) -> Outcome | None:
         """Return the first refusal of those together with which this one came; None if open."""
@@ -264,34 +258,21 @@ class Count:
         rivals = usage.rivals(usage.need(outcome.need))
         return served + rivals + usage.need(first.need) - 1
 
-    def _confirm(self, outcome: Outcome, ceiling: float) -> None:
-        """The provider has shown that the count is right, once more or for the first time."""
-        now, window = outcome.answered, self.limit.window
-        if now >= self._proven_at + window / 2 and (weight := self._proof(outcome, ceiling)):
-            self._proofs, self._proven_at = self._proofs + weight, now
-            self._is_capped |= ceiling <= self._least
-        if self._proofs >= _PROOFS[self.source]:
-            self._proven_until = now + max(window, _TRUST)
-
     def _proof(self, outcome: Outcome, ceiling: float) -> int:
-        """Return the weight with which a refusal proves the amount.
-
-        1. No larger one is possible, by whatever law; or a delay came with it that fits.
-        2. None is by a law that is believed, nor by a sliding window: more than now were in it already
-           when a call was served.
-        """
-        if ceiling <= self._least or (outcome.told is not None and self.kind is not None):
-            return _STRONG
+        """Return the weight with which a foreseen refusal proves the amount; see `proofs`."""
         usage, need = self.usage, self.usage.need(outcome.need)
         used = usage.served(outcome.sent - usage.window, outcome.answered)
-        slides = used + usage.rivals(need) + need > self._peak
-        return 0 if slides or after(map(_larger, self.laws), outcome) else _WEAK
+        self.proofs.trough = min(self.proofs.trough, used + usage.rivals(need) + need)
+        if ceiling <= self._least or (outcome.told is not None and self.kind is not None):
+            return STRONG
+        may_be_more = self.proofs.slides(self._least) or after(map(_larger, self.laws), outcome)
+        return 0 if may_be_more else WEAK
 
     def hear_limit(self, amount: int) -> None:
         """The provider names the limit: it knows best."""
         if not self.laws or {(law.least, law.most) for law in self.laws} != {(amount, amount)}:
             self.source = "told"
-            self._distrust()
+            self.proofs.distrust()
             self._believe(laws_of(self.usage, amount, amount))
 
     def hear(self, reading: Reading, sent: float, now: float, *, served: bool) -> None:
@@ -321,8 +302,7 @@ class Count:
         if fitting:
             self._believe(fitting)
         if fitting and self.kind in _MEASURED:
-            self._proofs = max(self._proofs, _STRONG)
-            self._proven_until = max(self._proven_until, now + self.limit.window)
+            self.proofs.measured(now)
 
     def is_near(self, outcome: Outcome) -> bool:
         """Tell whether so much is used that a refusal may be this limit's, if it is a smaller one."""
@@ -337,14 +317,13 @@ class Count:
         """
         laws = after(laws_of(self.usage, self.amount, self.amount), outcome)
         if laws:
-            self._distrust()
+            self.proofs.distrust()
             self._believe(laws)
         return bool(laws)
 
     def silence(self) -> None:
         """Limit nothing any more."""
-        self._distrust()
-        self._peak = 0
+        self.proofs.forget()
         self._believe(())
 
     # --- for others
@@ -356,8 +335,8 @@ class Count:
             "window": self.limit.window,
             "amount": self.limit.amount,
             "source": self.source,
-            "proven": max(0.0, self._proven_until - now),
-            "proofs": self._proofs,
+            "proven": max(0.0, self.proofs.until - now),
+            "proofs": self.proofs.weight,
             "usage": self.usage.export(now),
             "laws": [_written(law, now) for law in self.laws],
         }
@@ -371,8 +350,7 @@ class Count:
         if self.is_configured and state["amount"] != self.limit.amount:
             return
         self.source = str(state["source"])
-        self._proofs = int(state["proofs"])
-        self._proven_until = then + min(float(state["proven"]), max(self.limit.window, _TRUST))
+        self.proofs.restore(int(state["proofs"]), float(state["proven"]), then)
         self._believe([_read(each, self.usage, then) for each in state["laws"]])
 
     def status(self, now: float) -> LimitStatus:
@@ -400,11 +378,10 @@ class Count:
     def _learn_success(self, outcome: Outcome) -> None:
         self._forgive(outcome)
         before = self.usage.surely(outcome.answered - self.usage.window, outcome.before)
-        self._peak = max(self._peak, before + self.usage.need(outcome.need))
+        self.proofs.peak = max(self.proofs.peak, before + self.usage.need(outcome.need))
         explained = after(self.laws, outcome)
-        # That no more fit, whatever the kind of window, is as true when one kind is refuted.
-        if len(explained) < len(self.laws) and not (explained and self._is_capped):
-            self._distrust()
+        if not explained:
+            self.proofs.distrust()
         self._believe(explained)
 
     def _forgive(self, outcome: Outcome) -> None:
@@ -416,10 +393,6 @@ class Count:
             usage.forgive()
         elif self.kind and late > self._least >= usage.surely(since, outcome.sent) + need:
             usage.is_prompt = True  # while several kinds may be true, another one may be why
-
-    def _distrust(self) -> None:
-        self._proofs, self._is_capped = 0, False
-        self._proven_at = self._proven_until = -inf
 
     def _make_up(self, gauge: Gauge) -> None:
         """Count what others have used of the same quota."""

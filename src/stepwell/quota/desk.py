@@ -163,7 +163,9 @@ class Desk:
             if gate.opens(now, need) > now
         )
 
-    def standing(self, now: float, tokens: int, arrived: float) -> Standing | None:
+    def standing(
+        self, now: float, tokens: int, arrived: float, waits_until: float = -inf
+    ) -> Standing | None:
         """Describe this target to one request; None if it is open after all."""
         block = self.block(now, tokens)
         if block is None:
@@ -171,9 +173,12 @@ class Desk:
         if block.reason == "count" and self._probes:
             block = replace(block, hard=False)  # what it comes to will tell more than we know
         least = self.calibration.least(tokens)
-        answered = any(pool.has_answered(arrived, now, least) for pool in self.pools)
+        answered = any(pool.has_answered(arrived, now, least, waits_until) for pool in self.pools)
         flying = bool(self.own.in_flight or self.shared.in_flight)
-        return Standing.of(block, answered=answered, probe_at=self._probe_at(now), flying=flying)
+        probe_at = self._probe_at(now)
+        if block.is_ending and block.until is not None and _may_be_over(block, now):
+            probe_at = max(probe_at, block.until)  # in a moment it need not be asked whether it is
+        return Standing.of(block, answered=answered, probe_at=probe_at, flying=flying)
 
     def status(self, now: float) -> TargetStatus:
         return TargetStatus(
@@ -369,6 +374,10 @@ class Desk:
         self._probes.discard(call)
         for pool in self.pools:
             pool.health.end_probe(call)
+
+
+def _may_be_over(block: Block, now: float) -> bool:
+    return block.may_end is not None and block.may_end <= now
 
 
 def _blur(delay: float | None, lag: float) -> float:

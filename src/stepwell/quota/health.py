@@ -2,10 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from math import inf, isfinite
-from typing import Any
+from typing import Any, Final
 
 from stepwell.quota.cooldown import Cooldown
 from stepwell.quota.ledger import Bench
+
+# As often a target is probed at most that has just refused.
+_MOMENT: Final = 1.0
+# What a window's arithmetic loses.
+_SAME: Final = 1e-5
 
 
 class Health:
@@ -50,6 +55,21 @@ class Health:
     def is_refused_since(self, arrived: float, now: float) -> bool:
         """Tell whether a call was refused or failed since `arrived`, and the told delay goes on."""
         return self.refused_at >= arrived and now < self._refused_until
+
+    def evidence_from(self, since: float, now: float) -> float:
+        """Return the moment after which no window may have moved, if the last refusal is evidence.
+
+        Where it may move at any moment, also since before the refusal, that one is evidence for a
+        moment only, and only for who looked for room already when its call was sent: for a second, or
+        for half the time of the search, so that a search comes to its end.
+
+        Args:
+            since: When the search for room began, or a wait for it ended.
+            now: Monotonic time.
+        """
+        lasts = max(_MOMENT, (now - since) / 2)
+        is_news = self.refused_from >= since and now <= self.refused_at + lasts
+        return self.refused_from + _SAME if is_news else -inf
 
     def recover(self, call: int) -> bool:
         """A call succeeded; return whether that is news, being younger than the last refusal."""

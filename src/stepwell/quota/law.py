@@ -137,10 +137,6 @@ class Law(ABC):
         """Return since or from when there may be room."""
         return self.may_fall_to(self.most - self.usage.need(tokens) - self.usage.in_flight, now)
 
-    def doubts(self, tokens: int, now: float) -> float:
-        """Return from when the last refusal is no evidence any more."""
-        return self.may_open(tokens, now)
-
     def after(self, outcome: Outcome) -> Self | None:
         """Return the law as it must be if that is true of a call that is not counted yet.
 
@@ -239,11 +235,16 @@ class Fixed(Law):
         phases: Where the edges may lie.
         shut: When a call was sent that was refused last: until an edge nothing has come back since.
         shut_for: What that call needed.
+        opened: When the last call was sent for which there was room only because an edge had come; it
+            is one of the first in its window, even if it was sent when the edge may have come.
+        lasts: Until then no other edge has come.
     """
 
     phases: Phases
     shut: float = -inf
     shut_for: int = 0
+    opened: float = inf
+    lasts: float = -inf
 
     @property
     def kind(self) -> Kind:
@@ -258,18 +259,16 @@ class Fixed(Law):
 
     def may_fall_to(self, level: float, now: float) -> float:
         entry = self.usage.surely_crosses(level)
-        return entry if abs(entry) == inf else self.phases.first_after(entry)
+        if abs(entry) == inf:
+            return entry
+        is_new = abs(entry - self.opened) <= _MOMENT
+        return self.phases.first_after(self.lasts if is_new else entry)
 
     def may_open(self, tokens: int, now: float) -> float:
         moment = self.may_fall_to(self.most - self.usage.need(tokens) - self.usage.in_flight, now)
         if self.shut > moment and self.usage.need(tokens) >= self.shut_for:
             return self.phases.first_after(self.shut)
         return moment
-
-    def doubts(self, tokens: int, now: float) -> float:
-        # Where the edge may come at any moment, each half of these moments wants a refusal of its
-        # own: so a few of them find the edge.
-        return max(self.may_open(tokens, now), self.phases.half_after(self.shut))
 
     def shown(self, gauge: Gauge) -> Self | None:
         if gauge.reset is None or not gauge.used:
@@ -283,13 +282,14 @@ class Fixed(Law):
         entry = self.usage.surely_crosses(self.most - need, outcome.before)
         if entry == inf:
             return None
-        law = (
-            self
-            if entry == -inf
-            else self._edged(self.phases.within(entry + _LATER, outcome.answered))
-        )
+        law: Self | None = self
+        if entry > -inf:
+            law = self._edged(self.phases.within(entry + _LATER, outcome.answered))
         if law is None:
             return None
+        if entry > outcome.answered - self.usage.window:
+            lasts = law.phases.first_after(entry) + self.usage.window
+            law = replace(law, opened=outcome.sent, lasts=lasts)
         edge = law.phases.last_until(outcome.answered)
         return law.bounded(self.usage.surely(edge, outcome.before) + need, inf)
 
@@ -308,7 +308,7 @@ class Fixed(Law):
             phases = phases.within(low, high)
         if not phases:
             return None
-        return type(self)(self.usage, law.least, law.most, phases, outcome.sent, need)
+        return replace(law, phases=phases, shut=outcome.sent, shut_for=need)
 
     def _earliest_edge(self, now: float) -> float:
         return self.phases.first_after(now - self.usage.window)

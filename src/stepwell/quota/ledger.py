@@ -234,7 +234,8 @@ class Ledger(Protocol):
             tokens: Estimated tokens, prompt and answer.
             arrived: Monotonic time at which the request came in, for the rule of evidence.
             waits_until: Monotonic time until which it can wait. Where room is told or counted to
-                come by then, it waits for it instead of probing.
+                come by then, it waits for it instead of probing. If that time has passed, it counts
+                whether a window may have moved since then.
         """
         ...
 

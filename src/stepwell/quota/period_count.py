@@ -116,9 +116,9 @@ class PeriodCount:
     def may_open(self, now: float, tokens: int) -> float:
         return self.opens(now, tokens)
 
-    def doubts(self, now: float, tokens: int) -> float:
-        """See `Count.doubts`."""
-        return self.opens(now, tokens)
+    def may_have_opened(self, after: float, now: float, tokens: int) -> bool:
+        """See `Count.may_have_opened`."""
+        return after < self.opens(now, tokens) <= now
 
     def block(self, key: str, now: float, tokens: int, least: int) -> Block:
         hard = self._confirmed > self._wall.unix(now) and self.opens(now, least) > now

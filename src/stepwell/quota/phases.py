@@ -69,12 +69,6 @@ class Phases:
         """Return the first moment after this one at which an edge may lie."""
         return moment + min((self._ahead(arc, moment) for arc in self.arcs), default=inf)
 
-    def half_after(self, moment: float) -> float:
-        """Return when half of those ahead in this moment's arc have passed; else `first_after`."""
-        phase = moment % self.window
-        rest = [high - phase for low, high in self.arcs if low - _EPSILON <= phase < high]
-        return moment + rest[0] / 2 if rest else self.first_after(moment)
-
     def last_after(self, moment: float) -> float:
         """Return the moment by which an edge has surely come after this one."""
         return moment + max((self._through(arc, moment) for arc in self.arcs), default=inf)

@@ -269,15 +269,15 @@ class Pool:
         """Remember a refusal, to explain later ones."""
         self._log.refuse(outcome)
 
-    def has_answered(self, arrived: float, now: float, tokens: int) -> bool:
+    def has_answered(self, arrived: float, now: float, tokens: int, waits_until: float) -> bool:
         """Tell whether a call was refused or failed since `arrived`, and that is still news.
 
         It is not if the told delay has passed, or a window may have moved since it was sent.
         """
         if not self.health.is_refused_since(arrived, now):
             return False
-        sent = self.health.refused_from
-        return not any(sent < count.doubts(now, tokens) <= now for count in self.counts)
+        sent = self.health.evidence_from(max(arrived, min(waits_until, now)), now)
+        return not any(count.may_have_opened(sent, now, tokens) for count in self.counts)
 
     def cooldown(self, bench: Bench) -> Cooldown:
         cooldown = self.health.cooldown(bench)

@@ -27,7 +27,7 @@ from math import inf
 from operator import attrgetter
 from typing import Final
 
-from stepwell.quota.ledger import Exhausted, Reservable, Reservation, Wait
+from stepwell.quota.ledger import Block, Exhausted, Reservable, Reservation, Wait
 
 # Half of the smallest free tiers' 20 to 30 requests a minute: a large request loses no more than
 # that to small ones.
@@ -47,6 +47,7 @@ class Place:
         tokens: What it needs.
         arrived: Monotonic time of the request's arrival, for the rule of evidence.
         deadline: Monotonic time until which it waits for quota; -inf if it waits for evidence only.
+        over: Monotonic time at which its patience ended; -inf if it had none, or has it still.
         asks: What it is to ask for now: `targets`, without what is kept for a larger request.
         passed: How often somebody behind it was served where it could not be.
     """
@@ -60,6 +61,7 @@ class Place:
         "joined",
         "keys",
         "number",
+        "over",
         "passed",
         "spent",
         "targets",
@@ -75,6 +77,7 @@ class Place:
         *,
         arrived: float = 0.0,
         deadline: float = -inf,
+        over: float = -inf,
     ) -> None:
         self.client = client
         self.number = number
@@ -83,6 +86,7 @@ class Place:
         self.tokens = tokens
         self.arrived = arrived
         self.deadline = deadline
+        self.over = over
         self.passed = 0
         self.joined = -1  # in which epoch
         self.asked = -1  # in which epoch
@@ -340,7 +344,12 @@ class Line:
 
 def soonest(answer: Wait | Exhausted) -> float:
     """Return the monotonic time of the soonest reset; -inf if it may be at any moment."""
-    return min((-inf if b.until is None else b.until for b in answer.blocks), default=-inf)
+    return min(map(_may_end, answer.blocks), default=-inf)
+
+
+def _may_end(block: Block) -> float:
+    end = block.until if block.may_end is None else block.may_end
+    return -inf if end is None else end
 
 
 def _keys(place: Place) -> frozenset[str]:

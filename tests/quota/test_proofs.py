@@ -1,0 +1,70 @@
+from math import inf
+
+import pytest
+
+from stepwell.quota.proofs import STRONG, TRUST, WEAK, Proofs
+
+
+def test_one_strong_proof_is_enough() -> None:
+    """For an hour; a limit of our own finding wants one more."""
+    configured, learned = Proofs(60.0), Proofs(60.0)
+    configured.add(STRONG, "configured", 10.0)
+    learned.add(STRONG, "learned", 10.0)
+    assert (configured.until, learned.until) == (10.0 + TRUST, -inf)
+    learned.add(WEAK, "learned", 40.0)
+    assert learned.until == 40.0 + TRUST
+    assert repr(configured) == "<Proofs of weight 3, until 3610>"
+
+
+def test_proofs_count_half_a_window_apart() -> None:
+    """Refusals that come together are one piece of news."""
+    proofs = Proofs(60.0)
+    for now in (0.0, 1.0, 29.0, 30.0, 60.0):
+        proofs.add(WEAK, "configured", now)
+    assert (proofs.weight, proofs.until) == (3, 60.0 + TRUST)
+
+
+def test_what_is_never_proven_is_not_plausible_for_ever() -> None:
+    """Six refusals, half a window apart, that might have proven it; one proof begins anew."""
+    proofs = Proofs(60.0)
+    for number in range(5):
+        proofs.add(0, "configured", 30.0 * number)
+        proofs.add(0, "configured", 30.0 * number + 1)
+    assert proofs.is_plausible
+    proofs.add(WEAK, "configured", 150.0)
+    for number in range(6):
+        assert proofs.is_plausible
+        proofs.add(0, "configured", 200.0 + 30.0 * number)
+    assert not proofs.is_plausible
+
+
+def test_what_is_proven_stays_plausible() -> None:
+    """Later refusals need not prove it again."""
+    proofs = Proofs(60.0)
+    proofs.add(STRONG, "told", 0.0)
+    for number in range(20):
+        proofs.add(0, "told", 30.0 * number)
+    assert proofs.is_plausible
+
+
+@pytest.mark.parametrize(
+    ("peak", "trough", "slides"), [(10, 13, True), (15, 13, False), (10, 11, False)]
+)
+def test_no_window_slides_that_once_held_more_than_it_refused(
+    peak: int, trough: float, slides: bool
+) -> None:
+    """More were served at one time than it refused at another; or a larger one had refused none."""
+    proofs = Proofs(60.0)
+    proofs.peak, proofs.trough = peak, trough
+    assert proofs.slides(10) is slides
+
+
+def test_distrust_keeps_what_was_seen_of_the_window() -> None:
+    """That the amount is another one says nothing of what was served and refused."""
+    proofs = Proofs(60.0)
+    proofs.peak, proofs.trough = 5, 4
+    proofs.add(STRONG, "told", 0.0)
+    proofs.distrust()
+    assert (proofs.weight, proofs.until, proofs.peak, proofs.is_confirmed) == (0, -inf, 5, True)
+    proofs.forget()
+    assert (proofs.peak, proofs.is_confirmed) == (0, False)
