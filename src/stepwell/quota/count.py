@@ -29,7 +29,7 @@ from typing import Any, Final, Self
 
 from stepwell.quota.gate import known
 from stepwell.quota.law import Bucket, Fixed, Gauge, Kind, Law, Outcome, Sliding, laws_of
-from stepwell.quota.laws import after, capped, shown
+from stepwell.quota.laws import after, capped, is_far, shown
 from stepwell.quota.ledger import Block, LimitStatus
 from stepwell.quota.limit import Limit
 from stepwell.quota.phases import Phases
@@ -217,6 +217,8 @@ class Count:
     def refuse(self, outcome: Outcome) -> bool:
         """A call was refused, for all we know by this limit; return whether that is believable."""
         first = self._first_refusal(outcome)
+        if not self.usage.is_prompt and is_far(self.usage, outcome, self.amount):
+            return False
         explained = after(self.laws, outcome)
         if not explained and self.usage.is_prompt:
             self.usage.is_prompt = False  # calls may not be counted as they come after all
@@ -315,6 +317,8 @@ class Count:
         Then that one was refuted by mistake, as what a refused call costs is only estimated. If none
         would, others have used the same quota, and that says nothing of the laws.
         """
+        if is_far(self.usage, outcome, self.amount):
+            return False
         laws = after(laws_of(self.usage, self.amount, self.amount), outcome)
         if laws:
             self.proofs.distrust()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import inf
 from typing import Final
 
 from stepwell.quota.law import Gauge, Law, Outcome, laws_of
@@ -24,6 +25,16 @@ def after(laws: Iterable[Law], outcome: Outcome) -> tuple[Law, ...]:
 def capped(laws: Iterable[Law], most: float) -> tuple[Law, ...]:
     """Return what is left of laws if more than that surely do not fit."""
     return tuple([left for law in laws if (left := law.bounded(1, most)) is not None])
+
+
+def is_far(usage: Usage, outcome: Outcome, amount: int) -> bool:
+    """Tell whether so little is remembered that no law of this amount, or of more, explains a refusal.
+
+    Whoever shares an account is refused for what others use, again and again: that needs no look at
+    each law. The call counts twice here, as a bucket rounds.
+    """
+    need = usage.need(outcome.need)
+    return usage.maybe(-inf, outcome.answered) + usage.rivals(need) + 2 * need <= amount
 
 
 def suspects(usage: Usage, outcome: Outcome) -> tuple[Law, ...]:

@@ -179,7 +179,9 @@ class Endpoint:
                 await answer.aclose()
 
     async def _refusal(self, answer: Answer) -> Reply:
-        body = await _read_all(answer, MAX_REFUSAL)
+        body = answer.whole()
+        if body is None or _is_compressed(answer):
+            body = await _read_all(answer, MAX_REFUSAL)
         told = dialects.undated(answer.headers)
         name = answer.status, told, body
         if (known := self._familiar.get(name)) is not None:
@@ -264,10 +266,13 @@ def _is_json(headers: RawHeaders) -> bool:
     return _header(headers, b"content-type").lower().startswith(b"application/json")
 
 
+def _is_compressed(answer: Answer) -> bool:
+    return _header(answer.headers, b"content-encoding") not in (b"", b"identity")
+
+
 def _reader(answer: Answer) -> Callable[[], Awaitable[bytes]]:
     """Return what reads the body as it arrives; decompressed only where a provider insists."""
-    encoding = _header(answer.headers, b"content-encoding")
-    if encoding in (b"", b"identity"):
+    if not _is_compressed(answer):
         return answer.read
     response = httpx.Response(answer.status, headers=answer.headers, stream=_Raw(answer))
     chunks = response.aiter_bytes()
