@@ -106,3 +106,21 @@ def test_readings_that_fit_no_window_show_none() -> None:
     log = log_of([0.0, 1.0, 2.0])
     assert log.measure(Limit(Metric.REQUESTS, 9, 60.0), gauges, lambda _: Traffic()) is None
     assert repr(log) == "<Log of 3 outcomes>"
+
+
+def test_refused_calls_do_not_fill_a_guessed_window() -> None:
+    """Five a minute, guessed: a refusal a minute later is another's, whoever was refused before."""
+    found = suspect(log_of([0.0, 0.1, 0.2, 0.3, 0.4]), 0.5)
+    assert found is not None
+    for moment in range(1, 60):
+        found.doubt(1, float(moment))
+    assert not found.foresees(Outcome(61.0, 61.0, 10, served=False))
+
+
+def test_a_guess_is_given_up_for_a_refusal_that_it_does_not_explain() -> None:
+    """However little is used: what refusals have suggested has to explain them; settings need not."""
+    found = suspect(log_of([0.0, 0.1, 0.2, 0.3, 0.4]), 0.5)
+    assert found is not None
+    outcome = Outcome(500.0, 500.0, 10, served=False)
+    assert found.is_near(outcome)
+    assert not Count.of(found.limit, Traffic()).is_near(outcome)

@@ -307,7 +307,13 @@ class Count:
             self.proofs.measured(now)
 
     def is_near(self, outcome: Outcome) -> bool:
-        """Tell whether so much is used that a refusal may be this limit's, if it is a smaller one."""
+        """Tell whether a refusal speaks against this limit.
+
+        It does if so much is used that it may be this one's, if that is smaller; and always if the limit
+        is a guess: what refusals have suggested has to explain them.
+        """
+        if self.source == "learned":
+            return True
         used = self.usage.maybe(outcome.sent - self.limit.window)
         return used * _WRONG_BY >= self.amount
 

@@ -4,7 +4,8 @@ A refusal that no known limit explains shows that there is another one. Which, o
 window? Each that is common is tried: by it the refused call was the first too many, and the
 outcomes before are held against that, the newest first, until one does not fit. The limit that
 explains the most is believed; among equals the commonest. If that is a mistake, the next refusal
-that it does not explain begins anew, and knows more.
+that it does not explain begins anew, and knows more. Refused calls are not taken to be counted: a
+limit that is too large would be kept full by what it was refused, and each refusal would fit.
 
 Readings often tell a limit and not its window, so that a dialect can only presume one. Where they do
 not fit it, the window that they do fit is found in the same way (`measure`).
@@ -71,6 +72,7 @@ class Log:
                 past = list(map(_outcome, islice(reversed(self._outcomes[metric]), _COMPARED)))
                 since = past[-1].sent if past else outcome.sent
                 usage = self.usage(metric, window, traffic(metric), since, outcome.sent)
+                usage.forgives = True  # else its own refusals would explain any guess for ever
                 laws, explained = _explained(suspects(usage, outcome), past)
                 if explained > most:
                     limit = Limit(metric, max(1, laws[0].least), window, scope)
