@@ -40,7 +40,7 @@ BUDGETS: Final = {
     "busy": 856,
     "stream": 2384,
     "dry": 1084,
-    "refused": 2273,
+    "refused": 2208,
 }
 
 SLACK: Final = 0.8
