@@ -68,3 +68,13 @@ def test_distrust_keeps_what_was_seen_of_the_window() -> None:
     assert (proofs.weight, proofs.until, proofs.peak, proofs.is_confirmed) == (0, -inf, 5, True)
     proofs.forget()
     assert (proofs.peak, proofs.is_confirmed) == (0, False)
+
+
+def test_a_count_that_no_law_foresaw_is_not_proven_for_an_hour() -> None:
+    """The window may move in a way that is none of the laws: then "none" must not be hard."""
+    proofs = Proofs(60.0)
+    proofs.begin_anew(0.0)
+    proofs.add(STRONG, "configured", 3599.0)
+    assert proofs.until == -inf
+    proofs.add(STRONG, "configured", 3700.0)
+    assert proofs.until == 7300.0

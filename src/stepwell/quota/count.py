@@ -327,7 +327,7 @@ class Count:
             return False
         laws = after(laws_of(self.usage, self.amount, self.amount), outcome)
         if laws:
-            self.proofs.distrust()
+            self.proofs.begin_anew(outcome.answered)
             self._believe(laws)
         return bool(laws)
 

@@ -40,12 +40,23 @@ class Proofs:
         trough: So few may have been in it when a call was refused; both with that call.
     """
 
-    __slots__ = ("_last", "_vague", "_vague_at", "peak", "trough", "until", "weight", "window")
+    __slots__ = (
+        "_last",
+        "_unsure_until",
+        "_vague",
+        "_vague_at",
+        "peak",
+        "trough",
+        "until",
+        "weight",
+        "window",
+    )
 
     def __init__(self, window: float) -> None:
         self.window = window
         self.weight = self._vague = 0
         self._last = self._vague_at = self.until = -inf
+        self._unsure_until = -inf
         self.peak = 0
         self.trough = inf
 
@@ -69,7 +80,7 @@ class Proofs:
         elif not weight and now >= self._vague_at + self.window / 2:
             self._vague += self.weight < _WANTED[source]
             self._vague_at = now
-        if self.weight >= _WANTED[source]:
+        if self.weight >= _WANTED[source] and now >= self._unsure_until:
             self.until = now + max(self.window, TRUST)
 
     def measured(self, now: float) -> None:
@@ -85,6 +96,11 @@ class Proofs:
         """The amount was wrong, or is another one now."""
         self.weight = self._vague = 0
         self._last = self._vague_at = self.until = -inf
+
+    def begin_anew(self, now: float) -> None:
+        """No law foresaw what the provider did, so for as long as proofs are trusted none will do."""
+        self.distrust()
+        self._unsure_until = now + TRUST
 
     def forget(self) -> None:
         """It is another limit."""
