@@ -27,7 +27,12 @@ def _imported() -> ModuleType:
 harvesting = _imported()
 
 # Providers that give a hint with each answer, or with each refusal.
-HINTING = (("fixed", "openai"), ("sliding", "gemini"), ("bucket", "retry-after"))
+HINTING = (
+    ("fixed", "openai"),
+    ("sliding", "gemini"),
+    ("bucket", "retry-after"),
+    ("first-call", "gemini"),
+)
 SILENT = ("fixed", "silent")
 WITHIN_CAPACITY = ("steady", "tokens", "faults")
 # In `overload-tokens` a small request fits nearly always somewhere, as only the referee can know.
@@ -100,7 +105,7 @@ def test_wrong_limits_fail_nothing_within_capacity(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("window", ["fixed", "sliding", "bucket"])
+@pytest.mark.parametrize("window", ["fixed", "first-call", "sliding", "bucket"])
 @pytest.mark.parametrize("scenario", ["steady", "overload"])
 def test_windows_may_have_any_length(scenario: str, window: str) -> None:
     """Nobody says that the window is six seconds long; after a few readings that is known."""

@@ -18,8 +18,8 @@ from itertools import islice
 from typing import Final, TypeAlias
 
 from stepwell.quota.count import Count
-from stepwell.quota.law import Gauge, Law, Outcome, laws_of
-from stepwell.quota.laws import after, shown, suspects
+from stepwell.quota.laws import after, shown, suspects, unordered
+from stepwell.quota.laws.law import Gauge, Law, Outcome
 from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.quota.traffic import Served, Traffic
 from stepwell.quota.usage import Usage
@@ -93,7 +93,7 @@ class Log:
             usage = self.usage(
                 limit.metric, window, traffic(limit.metric), gauges[0].sent, gauges[-1].answered
             )
-            laws: Sequence[Law] = laws_of(usage, limit.amount, limit.amount)
+            laws: Sequence[Law] = unordered(usage, limit.amount, limit.amount)
             for gauge in reversed(gauges):
                 laws = shown(laws, gauge)
             if laws:
