@@ -78,7 +78,7 @@ class FirstCall(Law):
         if abs(entry) == inf:
             return entry
         last = self.current(now)
-        return max(entry, last.low if entry >= last.first else last.low - self.usage.window)
+        return max(entry, last.low if entry > last.first - MOMENT else last.low - self.usage.window)
 
     def shown(self, gauge: Gauge) -> Self | None:
         if gauge.reset is None or not gauge.used:
@@ -113,7 +113,7 @@ class FirstCall(Law):
         if self._may_be_older(last, outcome.sent):
             first = max(last.first, outcome.sent)
             return law.with_last(Last(last.low, max(last.high, outcome.answered + window), first))
-        is_full = entry >= last.first
+        is_full = entry > last.first - MOMENT
         stays = inf if is_full else max(last.low, entry + window + LATER, outcome.sent)
         if not may_begin:
             if stays <= last.low or self.usage.in_flight:
