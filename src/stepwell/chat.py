@@ -175,7 +175,8 @@ class ChatRequest:
             fields[name] = msgspec.Raw(encode(value))
         if self.stream:
             self._ask_for_usage(fields, step)
-        return put_back(encode(fields), self._payloads)
+        body = encode(fields)
+        return put_back(body, self._payloads) if self._payloads else [body]
 
     def continued(self, text: str, used_tokens: int) -> "ChatRequest":
         """Return the request by which another model goes on after `text`."""

@@ -44,8 +44,6 @@ def take_out(body: bytes) -> tuple[bytes, Sequence[memoryview]]:
 
 def put_back(marked: bytes, payloads: Sequence[memoryview]) -> list[Part]:
     """Return JSON in parts that follow each other, with a payload in place of each mark."""
-    if not payloads:
-        return [marked]
     pieces: list[Part] = list(_MARKS.split(marked))
     pieces[1::2] = [payloads[int(number)] for number in pieces[1::2]]
     return pieces

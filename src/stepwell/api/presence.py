@@ -46,7 +46,8 @@ class Presence:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        self.stop()
+        if self._is_watching:
+            self.stop()
         ours = self.is_gone or self._interruption is not None
         if not ours or self._task is None:
             return False
@@ -89,7 +90,7 @@ class Listener:
     def watch(self, lost: Callable[[], object] | None) -> None:
         """See Connection."""
         if lost is not None:
-            self._task = asyncio.create_task(self._wait(lost))
+            self._task = asyncio.get_running_loop().create_task(self._wait(lost))
         elif self._task is not None:
             self._task.cancel()
             self._task = None

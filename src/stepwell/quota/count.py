@@ -148,7 +148,7 @@ class Count:
             self._learn_success(Outcome(sent, answered, cost, served=True))
         self.usage.add(cost, sent, answered)
 
-    def serve(self, calls: Iterable[Served]) -> None:
+    def serve(self, calls: Sequence[Served]) -> None:
         """Let what calls came to age that were served, and forget them."""
         if self._challengers:
             for call, cost, sent, answered in calls:
