@@ -18,7 +18,7 @@ PROVIDERS: Final = 6
 # What such a fleet admits in one window, where requests are what is limited.
 CAPACITY: Final = 10 * PROVIDERS
 
-WINDOWS: Final[tuple[WindowKind, ...]] = ("fixed", "sliding", "bucket")
+WINDOWS: Final[tuple[WindowKind, ...]] = ("fixed", "first-call", "sliding", "bucket")
 DIALECTS: Final[tuple[DialectName, ...]] = ("openai", "groq", "gemini", "retry-after", "silent")
 # By how much a limit is multiplied before it is told. Nothing comes first: what is told is compared
 # with it.
@@ -32,6 +32,7 @@ FEW_FLEETS: Final[tuple[FleetKind, ...]] = (
     ("fixed", "openai"),
     ("sliding", "gemini"),
     ("bucket", "retry-after"),
+    ("first-call", "gemini"),
     ("fixed", "silent"),
 )
 

@@ -10,7 +10,7 @@ from stepwell.testing import FakeClock, Fleet
 PROVIDERS, EACH = 8, 10
 
 DIALECTS = ["openai", "groq", "gemini", "retry-after", "retry-after-date", "silent"]
-WINDOWS = ["fixed", "sliding", "bucket"]
+WINDOWS = ["fixed", "first-call", "sliding", "bucket"]
 DIALECT = pytest.mark.parametrize("dialect", DIALECTS)
 
 

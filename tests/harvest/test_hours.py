@@ -27,7 +27,12 @@ def _imported() -> ModuleType:
 harvesting = _imported()
 
 # Providers that give a hint with each answer, or with each refusal.
-HINTING = (("fixed", "openai"), ("sliding", "gemini"), ("bucket", "retry-after"))
+HINTING = (
+    ("fixed", "openai"),
+    ("sliding", "gemini"),
+    ("bucket", "retry-after"),
+    ("first-call", "gemini"),
+)
 SILENT = ("fixed", "silent")
 WITHIN_CAPACITY = ("steady", "tokens", "faults")
 # In `overload-tokens` a small request fits nearly always somewhere, as only the referee can know.
@@ -59,7 +64,9 @@ def test_no_request_fails_while_somebody_has_room(
     figures = play(scenario, told, window, dialect)
     assert figures.avoidable == 0
     assert round(figures.paid, 2) == 1.0
-    assert figures.harvest >= (0.98 if told == "right" else 0.93)
+    # What begins with a call ends a little later each time, which in so few windows looks like more.
+    likely = 0.97 if window == "first-call" else 0.98
+    assert figures.harvest >= (likely if told == "right" else 0.93)
 
 
 @pytest.mark.parametrize("scenario", WITHIN_CAPACITY)
@@ -100,7 +107,7 @@ def test_wrong_limits_fail_nothing_within_capacity(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("window", ["fixed", "sliding", "bucket"])
+@pytest.mark.parametrize("window", ["fixed", "first-call", "sliding", "bucket"])
 @pytest.mark.parametrize("scenario", ["steady", "overload"])
 def test_windows_may_have_any_length(scenario: str, window: str) -> None:
     """Nobody says that the window is six seconds long; after a few readings that is known."""

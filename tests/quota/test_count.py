@@ -1,6 +1,11 @@
 from stepwell.quota.count import Count
-from stepwell.quota.law import Bucket, Fixed, Kind, Outcome, Sliding
+from stepwell.quota.laws.bucket import Bucket
+from stepwell.quota.laws.first_call import FirstCall
+from stepwell.quota.laws.fixed import Fixed
+from stepwell.quota.laws.law import Kind, Outcome
+from stepwell.quota.laws.sliding import Sliding
 from stepwell.quota.limit import Limit, Metric
+from stepwell.quota.phases import Phases
 from stepwell.quota.reading import Reading
 from stepwell.quota.traffic import Traffic
 
@@ -119,9 +124,9 @@ def test_a_refusal_that_no_law_explains_is_not_believed() -> None:
 def test_only_calls_past_the_count_teach() -> None:
     """What was foreseen refutes nothing."""
     calls = Calls()
-    laws = calls.count.laws
     calls.serve(0.0, 20.0, 40.0, 60.0, 80.0)
-    assert calls.count.laws == laws
+    assert {law.kind for law in calls.count.laws} == set(Kind)
+    assert Phases.any(60.0) in [getattr(law, "phases", None) for law in calls.count.laws]
 
 
 def test_refused_calls_count_until_one_success_shows_otherwise() -> None:
@@ -202,7 +207,7 @@ def test_every_kind_outlives_a_restart() -> None:
     """As it was written, bounds and all."""
     calls, again = Calls(), Calls()
     again.count.restore(calls.count.export(0.0), 0.0, 0.0)
-    assert [type(law) for law in again.count.laws] == [Sliding, Fixed, Bucket]
+    assert [type(law) for law in again.count.laws] == [Sliding, Fixed, Bucket, FirstCall]
     assert {(law.least, law.most) for law in again.count.laws} == {(3, 3)}
 
 

@@ -2,7 +2,8 @@ from math import inf
 
 from stepwell.quota.count import Count
 from stepwell.quota.desk import Desk
-from stepwell.quota.law import Fixed, Kind, Law
+from stepwell.quota.laws.fixed import Fixed
+from stepwell.quota.laws.law import Kind, Law
 from stepwell.quota.ledger import Bench, Ended, Report
 from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.quota.pool import Pool

@@ -3,7 +3,12 @@ from typing import Any
 
 import pytest
 
-from stepwell.quota.law import Bucket, Fixed, Gauge, Kind, Law, Outcome, Sliding, laws_of
+from stepwell.quota.laws import laws_of
+from stepwell.quota.laws.bucket import Bucket
+from stepwell.quota.laws.first_call import FirstCall
+from stepwell.quota.laws.fixed import Fixed
+from stepwell.quota.laws.law import Gauge, Kind, Law, Outcome
+from stepwell.quota.laws.sliding import Sliding
 from stepwell.quota.limit import Metric
 from stepwell.quota.phases import Phases
 from stepwell.quota.traffic import Traffic
@@ -42,6 +47,7 @@ def test_every_kind_is_possible_at_first() -> None:
         Sliding(usage, 3, inf),
         Fixed(usage, 3, inf, Phases.any(WINDOW)),
         Bucket(usage, 3, inf),
+        FirstCall(usage, 3, inf),
     )
 
 
@@ -112,7 +118,7 @@ def test_a_told_delay_that_fits_one_kind_refutes_the_others(kind: Kind, delay: f
     usage = usage_of(0.0, 0.0, 0.0)
     outcome = refused(usage, 9.5, delay)
     fitting = {law.kind for law in laws_of(usage, 3, 3) if law.after(outcome) is not None}
-    assert fitting == {kind, Kind.FIXED}
+    assert fitting == {kind, Kind.FIXED} | ({Kind.FIRST_CALL} if kind is Kind.SLIDING else set())
 
 
 def test_a_told_delay_shows_the_edge() -> None:
@@ -200,6 +206,8 @@ def test_a_reading_with_less_in_use_than_was_counted_refutes_a_law(kind: Kind) -
 
 
 RESETS: list[tuple[Kind, float, bool]] = [
+    (Kind.FIRST_CALL, 60.0, True),
+    (Kind.FIRST_CALL, 30.5, False),
     (Kind.SLIDING, 60.0, True),
     (Kind.SLIDING, 30.5, False),
     (Kind.BUCKET, 40.0, True),
@@ -231,6 +239,7 @@ def test_what_is_used_is_what_may_be_in_use() -> None:
         Kind.SLIDING: [3, 3, 3, 0],
         Kind.FIXED: [3, 3, 3, 0],
         Kind.BUCKET: [3, 2, 1, 0],
+        Kind.FIRST_CALL: [3, 3, 3, 0],
     }
     assert values == expected
 

@@ -1,8 +1,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepwell.quota.law import Outcome, laws_of
-from stepwell.quota.laws import after, is_far
+from stepwell.quota.laws import after, is_far, laws_of
+from stepwell.quota.laws.law import Outcome
 from stepwell.quota.limit import Metric
 from stepwell.quota.traffic import Traffic
 from stepwell.quota.usage import Usage

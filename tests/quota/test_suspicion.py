@@ -3,7 +3,7 @@ from collections.abc import Iterable
 import pytest
 
 from stepwell.quota.count import Count
-from stepwell.quota.law import Gauge, Kind, Outcome
+from stepwell.quota.laws.law import Gauge, Kind, Outcome
 from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.quota.suspicion import Log
 from stepwell.quota.traffic import Traffic

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stepwell.testing import SimLimit
 from stepwell.testing.limits import METERS, Limiter, Metric, WindowKind
 
-KINDS: tuple[WindowKind, ...] = ("fixed", "sliding", "bucket")
+KINDS: tuple[WindowKind, ...] = ("fixed", "first-call", "sliding", "bucket")
 HOUR = 3600.0
 
 

@@ -22,21 +22,21 @@ count until the first success that shows otherwise.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Any, Final, Self
 
 from stepwell.quota.gate import known
-from stepwell.quota.law import Bucket, Fixed, Gauge, Kind, Law, Outcome, Sliding, laws_of
-from stepwell.quota.laws import after, capped, is_far, shown
+from stepwell.quota.laws import after, capped, is_far, laws_of, read, shown, written
+from stepwell.quota.laws.first_call import ANY
+from stepwell.quota.laws.law import Gauge, Kind, Law, Outcome
 from stepwell.quota.ledger import Block, LimitStatus
 from stepwell.quota.limit import Limit
-from stepwell.quota.phases import Phases
 from stepwell.quota.proofs import STRONG, WEAK, Proofs
 from stepwell.quota.reading import Reading
 from stepwell.quota.traffic import Served, Traffic
-from stepwell.quota.usage import Usage
+from stepwell.quota.usage import MOST_KEPT, Usage
 
 # Where a window may have moved already and surely will have so soon, nobody gives up before.
 _MOMENT: Final = 1.0
@@ -70,6 +70,7 @@ class Count:
 
     __slots__ = (
         "_challengers",
+        "_due",
         "_first",
         "_heard",
         "_heard_until",
@@ -98,6 +99,7 @@ class Count:
         self.is_configured = source == "configured"
         self.source = source
         self._challengers: set[int] = set()
+        self._due = -inf  # when the laws are to be settled
         self.proofs = Proofs(limit.window)
         self.gauges: deque[Gauge] = deque(maxlen=_COMPARED)
         self.is_misread = False
@@ -147,6 +149,8 @@ class Count:
         if served and call in self._challengers:
             self._learn_success(Outcome(sent, answered, cost, served=True))
         self.usage.add(cost, sent, answered)
+        if answered >= self._due:
+            self._settle(answered)
 
     def serve(self, calls: Sequence[Served]) -> None:
         """Let what calls came to age that were served, and forget them."""
@@ -156,6 +160,8 @@ class Count:
                 self.forget(call)
         else:
             self.usage.serve(calls)
+            if calls and calls[-1][3] >= self._due:
+                self._settle(calls[-1][3])
 
     def doubt(self, cost: int, answered: float) -> None:
         """Count a call that the provider may not have counted, as it was refused or failed."""
@@ -325,7 +331,7 @@ class Count:
         """
         if is_far(self.usage, outcome, self.amount):
             return False
-        laws = after(laws_of(self.usage, self.amount, self.amount), outcome)
+        laws = after(laws_of(self.usage, self.amount, self.amount, ANY), outcome)
         if laws:
             self.proofs.begin_anew(outcome.answered)
             self._believe(laws)
@@ -348,7 +354,7 @@ class Count:
             "proven": max(0.0, self.proofs.until - now),
             "proofs": self.proofs.weight,
             "usage": self.usage.export(now),
-            "laws": [_written(law, now) for law in self.laws],
+            "laws": [written(law, now) for law in self.laws],
         }
 
     def restore(self, state: Mapping[str, Any], then: float, now: float) -> None:
@@ -361,7 +367,7 @@ class Count:
             return
         self.source = str(state["source"])
         self.proofs.restore(int(state["proofs"]), float(state["proven"]), then)
-        self._believe([_read(each, self.usage, then) for each in state["laws"]])
+        self._believe([read(each, self.usage, then) for each in state["laws"]])
 
     def status(self, now: float) -> LimitStatus:
         used = self.used(now)
@@ -384,6 +390,11 @@ class Count:
         self._least = min((law.least for law in laws), default=0)
         kinds = {law.kind for law in laws}
         self.kind = kinds.pop() if len(kinds) == 1 else None
+
+    def _settle(self, now: float) -> None:
+        """Let the laws learn from calls that will be forgotten."""
+        self._due = now + min(self.usage.window, MOST_KEPT) / 4
+        self.laws = tuple(law.settled(now - self.usage.window) for law in self.laws)
 
     def _learn_success(self, outcome: Outcome) -> None:
         self._forgive(outcome)
@@ -415,24 +426,3 @@ class Count:
 def _larger(law: Law) -> Law:
     """Return the law of the next larger amount."""
     return replace(law, least=int(law.most) + 1, most=law.most + 1)
-
-
-def _written(law: Law, now: float) -> dict[str, Any]:
-    written: dict[str, Any] = {"kind": law.kind, "least": law.least, "most": law.most}
-    if isinstance(law, Fixed):
-        written["phases"] = [[low - now, high - now] for low, high in law.phases.arcs]
-    return written
-
-
-def _read(state: Mapping[str, Any], usage: Usage, then: float) -> Law:
-    """Return a law as it was written at `then`."""
-    least = max(1, int(state["least"]))
-    most = max(least, int(state["most"]))
-    kind = Kind(state["kind"])
-    if kind is not Kind.FIXED:
-        return (Sliding if kind is Kind.SLIDING else Bucket)(usage, least, most)
-    whole = Phases.any(usage.window)
-    phases = Phases(usage.window, ())
-    for low, high in state["phases"]:
-        phases = phases.joined(whole.within(then + float(low), then + float(high)))
-    return Fixed(usage, least, most, phases or whole)

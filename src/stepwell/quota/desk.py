@@ -13,7 +13,7 @@ from stepwell.quota.calibration import Calibration
 from stepwell.quota.choice import Standing, worst
 from stepwell.quota.cooldown import RULES
 from stepwell.quota.gate import Gate
-from stepwell.quota.law import Outcome
+from stepwell.quota.laws.law import Outcome
 from stepwell.quota.ledger import Bench, Block, Ended, Report, Reservable, TargetStatus
 from stepwell.quota.limit import Scope
 from stepwell.quota.pool import Pool, Tally

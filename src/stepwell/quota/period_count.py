@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 from stepwell.quota.calendar import Calendar
 from stepwell.quota.gate import known
-from stepwell.quota.law import Kind, Outcome
+from stepwell.quota.laws.law import Kind, Outcome
 from stepwell.quota.ledger import Block, LimitStatus
 from stepwell.quota.limit import Limit, Metric
 from stepwell.quota.period import Period, Wall

@@ -12,7 +12,7 @@ from stepwell.quota.cooldown import Cooldown
 from stepwell.quota.count import Count
 from stepwell.quota.gate import Gate
 from stepwell.quota.health import Health
-from stepwell.quota.law import Kind, Outcome
+from stepwell.quota.laws.law import Kind, Outcome
 from stepwell.quota.ledger import Bench, Ended, LimitStatus
 from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.quota.meters import Meters

@@ -14,12 +14,13 @@ not fit it, the window that they do fit is found in the same way (`measure`).
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, product
 from typing import Final, TypeAlias
 
 from stepwell.quota.count import Count
-from stepwell.quota.law import Gauge, Law, Outcome, laws_of
-from stepwell.quota.laws import after, shown, suspects
+from stepwell.quota.laws import after, shown, suspects, unordered
+from stepwell.quota.laws.first_call import ANY, FirstCall
+from stepwell.quota.laws.law import Gauge, Law, Outcome
 from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.quota.traffic import Served, Traffic
 from stepwell.quota.usage import Usage
@@ -76,6 +77,8 @@ class Log:
                 laws, explained = _explained(suspects(usage, outcome), past)
                 if explained > most:
                     limit = Limit(metric, max(1, laws[0].least), window, scope)
+                    if outcome.told is not None:
+                        laws = *laws, *after(_first_call(usage, *_bounds(laws)), outcome)
                     best, most = Count(limit, usage, source="learned", laws=laws), explained
         return best
 
@@ -89,12 +92,11 @@ class Log:
             gauges: What was told of it, the oldest first.
             traffic: What is in flight.
         """
-        for window in _WINDOWS:
-            usage = self.usage(
-                limit.metric, window, traffic(limit.metric), gauges[0].sent, gauges[-1].answered
-            )
-            laws: Sequence[Law] = laws_of(usage, limit.amount, limit.amount)
-            for gauge in reversed(gauges):
+        since, now = gauges[0].sent, gauges[-1].answered
+        for guess, window in product((unordered, _first_call), _WINDOWS):
+            usage = self.usage(limit.metric, window, traffic(limit.metric), since, now)
+            laws: Sequence[Law] = guess(usage, limit.amount, limit.amount)
+            for gauge in gauges:
                 laws = shown(laws, gauge)
             if laws:
                 return Count(replace(limit, window=window), usage, source="told", laws=laws)
@@ -109,6 +111,18 @@ class Log:
             if past.served and past.answered > since - window:
                 usage.add(usage.need(past.need), past.sent, past.answered)
         return usage
+
+
+def _first_call(usage: Usage, least: int, most: float) -> tuple[Law, ...]:
+    """Return the law that explains nearly anything, so that it must not decide what is guessed.
+
+    Where no delay is told it would only make such guesses vaguer.
+    """
+    return (FirstCall(usage, least, most, ANY),)
+
+
+def _bounds(laws: Sequence[Law]) -> tuple[int, float]:
+    return min(law.least for law in laws), max(law.most for law in laws)
 
 
 def _outcome(past: _Past) -> Outcome:

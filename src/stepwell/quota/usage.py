@@ -21,7 +21,7 @@ WAY: Final = 0.05
 # What floats lose when a time is moved by a window and back.
 _ROUNDED: Final = 1e-9
 # Readings and refusals are as old as their calls, and what was learned is compared with the past.
-_MOST_KEPT: Final = 600.0
+MOST_KEPT: Final = 600.0
 
 
 _SENT: Final = itemgetter(2)
@@ -59,7 +59,7 @@ class Usage:
         self.is_prompt = False
         self.forgives = False
         self._traffic = traffic
-        kept = max(kept, min(window, _MOST_KEPT))
+        kept = max(kept, min(window, MOST_KEPT))
         self._early = SlidingWindow(window, keep=kept, early=True)
         self._late = SlidingWindow(window, keep=kept)
         self._doubtful = SlidingWindow(window, keep=kept)
@@ -121,6 +121,35 @@ class Usage:
     def was_in_flight(self, moment: float) -> int:
         """Return what was under way at a moment, of what has been answered since."""
         return max(0, self.counted(moment) - self.surely(moment))
+
+    def straddled(self, moment: float) -> int:
+        """Return what was sent before a moment and may have been counted after it."""
+        if self.is_prompt:
+            return self._early.between(moment - WAY, moment)
+        return self.was_in_flight(moment)
+
+    def first_sent(self, after: float) -> float:
+        """Return when the first call was sent after a moment; inf if none was."""
+        return self._early.crosses(self._early.between(after, inf) - 1)
+
+    def first_counted(self, after: float) -> float:
+        """Return by when one of the calls that were sent after a moment was surely counted."""
+        if self.is_prompt:
+            return self.first_sent(after) + WAY
+        return self._late.crosses(self.counted(after) - self.was_in_flight(after) - 1)
+
+    def last_sent(self, until: float) -> float:
+        """Return when the last call was sent until a moment; -inf if none was."""
+        return self._early.crosses(0, until)
+
+    def last_counted(self) -> float:
+        """Return by when the last call was surely counted; -inf if there is none."""
+        return self._early.crosses(0) + WAY if self.is_prompt else self._late.crosses(0)
+
+    @property
+    def forgotten(self) -> float:
+        """When the last call was sent that is not remembered any more; -inf if all are."""
+        return self._early.forgotten
 
     def remembers(self, moment: float) -> bool:
         """Tell whether all that was counted after a moment is remembered."""

@@ -73,8 +73,9 @@ class Fleet:
         Args:
             name: Lower-case, fit for a host name.
             limits: Like `10 requests/60s`, or a SimLimit with a kind and scope of its own.
-            window: The kind of limits written as text: `fixed`, `sliding` or `bucket`. Those of a
-                calendar say so themselves: `1000 requests/day from 00:00 America/Los_Angeles`.
+            window: The kind of limits written as text: `fixed`, `first-call`, `sliding` or `bucket`.
+                Those of a calendar say so themselves:
+                `1000 requests/day from 00:00 America/Los_Angeles`.
             offset: Where fixed windows begin, in seconds after the fleet's creation.
             limit_scope: Of limits written as text: each `model`, the whole `account` (key), or its
                 `free` models.

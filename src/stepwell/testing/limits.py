@@ -1,9 +1,10 @@
 """The referee: limits as providers count them, written without stepwell's own arithmetic.
 
-Four kinds of window, as providers have them:
+Five kinds of window, as providers have them:
 
     fixed    counts in blocks of the window's length, which begin at `offset`; at a block's end all
              comes back
+    first-call counts in blocks that begin with the first request after the last one has ended
     sliding  every request comes back by itself, one window after it was counted
     bucket   refills evenly, `amount` in a window, up to `amount`
     calendar counts in days, or months, of a zone's clocks; at `reset` all comes back
@@ -17,14 +18,14 @@ providers read the calendar once, when the fleet is made, and count on from ther
 import math
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Literal, Protocol
 from zoneinfo import ZoneInfo
 
 Metric = Literal["requests", "tokens"]
-WindowKind = Literal["fixed", "sliding", "bucket", "calendar"]
+WindowKind = Literal["fixed", "first-call", "sliding", "bucket", "calendar"]
 LimitScope = Literal["model", "free", "account"]
 
 # Waiting a told number of seconds must be enough, although sums of floats miss by some 1e-13.
@@ -50,7 +51,7 @@ class SimLimit:
         metric: `requests` or `tokens`.
         amount: How many.
         window: Length in seconds.
-        kind: `fixed`, `sliding`, `bucket` or `calendar`; see the module's text.
+        kind: `fixed`, `first-call`, `sliding`, `bucket` or `calendar`; see the module's text.
         scope: Whether each model has its own count, or all models of a key share one, or all of
             them whose names end in `:free`.
         offset: Fixed windows begin so many seconds after the fleet's creation (and every window
@@ -174,6 +175,28 @@ class FixedMeter:
         return end - now
 
 
+class FirstCallMeter:
+    def __init__(self, limit: SimLimit, _epoch: float) -> None:
+        self._limit = limit
+        self._end = -math.inf
+        self._used = 0
+
+    def used(self, now: float) -> float:
+        return self._used if now + EPSILON < self._end else 0
+
+    def take(self, now: float, cost: int) -> None:
+        if now + EPSILON >= self._end:
+            self._end, self._used = now + self._limit.window, 0
+        self._used += cost
+
+    def wait(self, now: float, cost: int) -> float:
+        fits = self.used(now) + cost <= self._limit.amount
+        return 0.0 if fits else self._end - now
+
+    def reset(self, now: float) -> float:
+        return self._end - now if self.used(now) else 0.0
+
+
 class SlidingMeter:
     def __init__(self, limit: SimLimit, _epoch: float) -> None:
         self._limit = limit
@@ -263,8 +286,9 @@ class CalendarMeter:
                 return begins - self._ahead
 
 
-METERS: dict[WindowKind, type[FixedMeter] | type[SlidingMeter] | type[BucketMeter]] = {
+METERS: dict[WindowKind, Callable[[SimLimit, float], Meter]] = {
     "fixed": FixedMeter,
+    "first-call": FirstCallMeter,
     "sliding": SlidingMeter,
     "bucket": BucketMeter,
 }

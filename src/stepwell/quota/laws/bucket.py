@@ -1,0 +1,83 @@
+"""Bucket: what is used comes back evenly."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, inf
+from typing import Final, Self
+
+from stepwell.quota.laws.law import Gauge, Kind, Law, Outcome
+from stepwell.quota.usage import WAY
+
+# A bucket refills by fractions; a twentieth of a call is rounding.
+_FRACTION: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket(Law):
+    """What is used comes back evenly, all of it in one window."""
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.BUCKET
+
+    def used(self, now: float) -> int:
+        return ceil(self.usage.maybe_level(self.least, now) - _FRACTION)
+
+    def falls_to(self, level: float, now: float) -> float:
+        # One window later a bucket has lost at least what has left a sliding window.
+        slides = self.usage.maybe_crosses(level) + self.usage.window
+        return min(self.usage.maybe_drains_to(level, self.least, now), slides)
+
+    def may_fall_to(self, level: float, now: float) -> float:
+        return -inf if self.most == inf else self.usage.surely_drains_to(level, self.most, now)
+
+    def shown(self, gauge: Gauge) -> Self | None:
+        if self._overfull(self.usage.surely_level(self.least, gauge.answered), gauge):
+            return None
+        if gauge.reset is not None and gauge.used:
+            unit = self.usage.window / self.least
+            low, high = gauge.whole_again
+            whole = gauge.sent + gauge.used * unit
+            if not low - unit <= whole <= high + unit:
+                return None
+        return self
+
+    def _served(self, outcome: Outcome, need: int) -> Self | None:
+        def fits(amount: int) -> bool:
+            before = self.usage.surely_was(amount, outcome.before, outcome.answered)
+            return before + (1 - _FRACTION) * need <= amount
+
+        return self.bounded(_first(fits, self.least, self._fullest(outcome, need)), inf)
+
+    def _refused(self, outcome: Outcome, need: int, rivals: int) -> Self | None:
+        def fits(amount: int) -> bool:
+            before = self.usage.maybe_was(amount, outcome.sent, outcome.answered) + rivals
+            return before + (1 + _FRACTION) * need <= amount
+
+        fullest = self._fullest(outcome, need) + rivals
+        law = self.bounded(1, _first(fits, self.least, fullest) - 1)
+        if law is None or outcome.told is None:
+            return law
+        low, high = outcome.told
+        uncounted = self.usage.was_in_flight(outcome.before)
+        least_left = self.usage.surely_was(law.most, outcome.before, outcome.answered) - uncounted
+        most_left = self.usage.maybe_was(law.least, outcome.sent, outcome.answered) + rivals
+        soonest = outcome.answered + self._drains(least_left + need - law.most, law.most)
+        latest = outcome.sent + self._drains(most_left + need - law.least, law.least)
+        return law if soonest <= high + WAY and latest >= low - WAY else None
+
+    def _fullest(self, outcome: Outcome, need: int) -> int:
+        """Return an amount into which the call fits for sure."""
+        return self.usage.maybe(outcome.sent - self.usage.window) + 2 * need + 1
+
+    def _drains(self, excess: float, amount: float) -> float:
+        """Return the seconds in which so much drains out of a bucket of that amount."""
+        return max(0.0, excess) * self.usage.window / amount
+
+
+def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """Return the first number of a range for which that holds; the last if it holds for none."""
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
