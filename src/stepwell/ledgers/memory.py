@@ -94,8 +94,7 @@ class MemoryLedger:
                 desk = self._desk(target)
             elif desk.is_still_shut(now, tokens):
                 continue
-            need = desk.calibration.likely(tokens)
-            if desk.tab.is_open and desk.tab.admits(now, need):
+            if desk.tab.is_open and desk.tab.admits(now, need := desk.calibration.likely(tokens)):
                 return self._admit(desk, target, tokens, need, now)
             desk.post()
             if desk.is_open(now, tokens):

@@ -133,7 +133,7 @@ class Desk:
         return version == self._shut_in
 
     def is_open(self, now: float, tokens: int) -> bool:
-        if self.is_still_shut(now, tokens):
+        if now < self._shut_until and self.is_still_shut(now, tokens):
             return False
         opens = self._opens(now, self.calibration.likely(tokens))
         if opens <= now:

@@ -120,8 +120,8 @@ class Pool:
         self._requests.start_all(calls, [1] * len(calls))
         self._tokens.start_all(calls, tokens)
         self._meters.debit(len(calls), sum(tokens))
-        self._requests.end_all(answered)
-        self._meters.correct(self._tokens.end_all(ended), by_request=False)
+        self._requests.end(answered)
+        self._meters.correct(self._tokens.end(ended), by_request=False)
         self._serve(Metric.REQUESTS, answered)
         self._serve(Metric.TOKENS, ended)
 
@@ -171,12 +171,13 @@ class Pool:
 
     def age(self, call: int, started: float, now: float, *, ended: Ended) -> None:
         """The provider must have counted the request by now, if it counts such a call."""
-        self._requests.end(call, 1)
+        self._requests.end([(call, 1, started, now)])
         self._book(Metric.REQUESTS, call, 1, started, now, ended)
 
     def spend(self, call: int, tokens: int, started: float, now: float, *, ended: Ended) -> None:
         """The call ended and came to so many tokens."""
-        self._meters.correct([(call, self._tokens.end(call, tokens))], by_request=False)
+        corrections = self._tokens.end([(call, tokens, started, now)])
+        self._meters.correct(corrections, by_request=False)
         self._book(Metric.TOKENS, call, tokens, started, now, ended)
         self._forget(call)
 

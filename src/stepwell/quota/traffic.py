@@ -50,13 +50,12 @@ class Traffic:
         self._flying.update(zip(calls, amounts, strict=True))
         self.amount += sum(amounts)
 
-    def end(self, call: int, cost: int) -> int:
-        """Book what a call came to, and return by how much that exceeds what it took off with."""
-        ((_, more),) = self.end_all([(call, cost, 0.0, 0.0)])
-        return more
+    def end(self, calls: Iterable[Served]) -> list[tuple[int, int]]:
+        """Book what calls came to, in the order in which they ended.
 
-    def end_all(self, calls: Iterable[Served]) -> list[tuple[int, int]]:
-        """Do so for several, in the order in which they ended, and return each beside its number."""
+        Returns:
+            By how much each exceeds what it took off with, beside its number.
+        """
         flying, passed, costs = self._flying, self._passed, self._costs
         corrections = []
         for call, cost, _, _ in calls:

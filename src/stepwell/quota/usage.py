@@ -85,7 +85,7 @@ class Usage:
     def doubt(self, cost: int, answered: float) -> None:
         """Count a call that was refused or failed, unless the provider is known not to."""
         if not self.forgives:
-            self._doubtful.add(cost, answered)
+            self._doubtful.serve(((0, cost, answered, answered),))
 
     def forgive(self) -> None:
         """A call was served for which there was no room if refused calls were counted."""

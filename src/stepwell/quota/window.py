@@ -91,8 +91,8 @@ class SlidingWindow:
                 leaves[-1] = gone
             self._part = part
             self._total += amount
-        if leaves:
-            self._forget(leaves[-1] - seconds - self._keep)
+        if leaves and leaves[self._head] <= (gone := leaves[-1] - seconds - self._keep):
+            self._forget(gone)
 
     def used(self, now: float) -> int:
         """Return the sum of what was counted since `now - seconds`."""
@@ -200,8 +200,6 @@ class SlidingWindow:
 
     def _forget(self, now: float) -> None:
         leaves, head = self._leaves, self._head
-        if leaves[head] > now:
-            return
         while head < len(leaves) and leaves[head] <= now:
             head += 1
         if head > self._head:
