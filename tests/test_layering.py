@@ -29,7 +29,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors", "secrets", "providers", *PURE},
     "ledgers": {"errors", "clock", *PURE},
     "history": {*PURE},
-    "chat": {"errors", "history", *PURE},
+    "payloads": {*PURE},
+    "chat": {"errors", "history", "payloads", *PURE},
     "upstream": {"errors", "clock", "chat", "providers", *PURE},
     # Who watches: what they are told, a record of it, and what can be learned from that.
     "observe": {"errors", *PURE},

@@ -14,6 +14,7 @@ import msgspec
 
 from stepwell.errors import BadRequest
 from stepwell.history import Fields, History
+from stepwell.payloads import put_back, take_out
 from stepwell.quota.estimate import estimate_answer, estimate_tokens
 from stepwell.routing.chain import AS_IT_IS, Adaptation, Step
 
@@ -39,9 +40,8 @@ MAX_CHOICES: Final = 128
 _BEYOND_TEXT: Final = ("tools", "functions", "response_format", "logprobs", "audio", "modalities")
 _NO_FIELDS: Final[Fields] = {}
 
-# Bytes of a field that is sent from where it stands in the client's body: a copy of megabytes takes
-# fresh memory, which costs more than the copying.
-LARGE: Final = 64 * 1024
+# Bytes of a body in which it is worth to look for payloads.
+_LARGE: Final = 16 * 1024
 _ABSENT: Final = (b"null", b"false", b"[]")
 
 _SOME_MESSAGES: Final = re.compile(rb"\[\s*[^\s\]]")
@@ -74,7 +74,7 @@ class ChatRequest:
     """One request as the waterfall sees it.
 
     Attributes:
-        fields: The body's fields as they came.
+        fields: The body's fields as they came, but for large payloads.
         model: What the client asked for; None if it did not say.
         stream: It asked for a stream.
         wants_usage: It asked for the usage event at the end of a stream.
@@ -85,6 +85,7 @@ class ChatRequest:
 
     Args:
         body: The JSON as it came.
+        payloads: What is taken out of it already; see `payloads`.
 
     Raises:
         BadRequest: It is no JSON object, a field that routing reads has another type, or there are
@@ -94,8 +95,8 @@ class ChatRequest:
     __slots__ = (
         "_capabilities",
         "_history",
-        "_is_large",
         "_options",
+        "_payloads",
         "choices",
         "fields",
         "max_tokens",
@@ -106,10 +107,12 @@ class ChatRequest:
         "wants_usage",
     )
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, payloads: Sequence[memoryview] = ()) -> None:
+        if len(body) > _LARGE and not payloads:
+            body, payloads = take_out(body)
+        self._payloads = payloads
         self.fields = fields = parse_fields(body)
         self._history = History(fields, body)
-        self._is_large = len(body) > LARGE
         self._capabilities: frozenset[str] | None = None
         said: dict[str, Any] = {}
         for name in _READ:
@@ -163,7 +166,7 @@ class ChatRequest:
         return b"".join(self.parts_for(step))
 
     def parts_for(self, step: Step) -> list[bytes | memoryview]:
-        """Return the same in parts, of which large fields are views of what the client sent."""
+        """Return the same in parts, of which large payloads are views of what the client sent."""
         fields = dict(self._history.fields_for(step.history))
         fields["model"] = _raw_text(step.model)
         if step.adaptation is not AS_IT_IS:
@@ -172,7 +175,8 @@ class ChatRequest:
             fields[name] = msgspec.Raw(encode(value))
         if self.stream:
             self._ask_for_usage(fields, step)
-        return _in_parts(fields) if self._is_large else [encode(fields)]
+        body = encode(fields)
+        return put_back(body, self._payloads) if self._payloads else [body]
 
     def continued(self, text: str, used_tokens: int) -> "ChatRequest":
         """Return the request by which another model goes on after `text`."""
@@ -181,7 +185,7 @@ class ChatRequest:
         for name in ("max_tokens", "max_completion_tokens"):
             if name in fields and (ceiling := self._read(name)) and ceiling > 0:
                 fields[name] = msgspec.Raw(encode(max(1, ceiling - used_tokens)))
-        return ChatRequest(encode(fields))
+        return ChatRequest(encode(fields), self._payloads)
 
     def _ask_for_usage(self, fields: Fields, step: Step) -> None:
         options = {k: v for k, v in self._options.items() if k != "include_usage"}
@@ -223,18 +227,6 @@ def _no_messages(raw: msgspec.Raw | None) -> BadRequest:
     else:
         problem = "must hold at least one message"
     return BadRequest(f"'messages' {problem}.", param="messages")
-
-
-def _in_parts(fields: Fields) -> list[bytes | memoryview]:
-    """Return an object's JSON, the large fields last, each as it stands in the client's body."""
-    large = {name: raw for name, raw in fields.items() if memoryview(raw).nbytes > LARGE}
-    small = encode({name: raw for name, raw in fields.items() if name not in large})
-    parts: list[bytes | memoryview] = [small[:-1]]
-    separator = b"," if len(small) > len(b"{}") else b""
-    for name, raw in large.items():
-        parts += (separator + encode(name) + b":", memoryview(raw))
-        separator = b","
-    return [*parts, b"}"]
 
 
 @lru_cache(maxsize=1024)

@@ -1,6 +1,7 @@
 """`stepwell serve` as a process of its own, on real sockets."""
 
 import asyncio
+import json
 import signal
 import socket
 import subprocess
@@ -65,6 +66,12 @@ async def until_closed(address: str) -> None:
         await asyncio.sleep(0.01)
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - what another process does
+            await asyncio.sleep(0.01)
+
+
 async def test_it_serves_until_sigterm(start: Start, write: Write, alpha: SimProvider) -> None:
     """A request goes through to the provider; SIGTERM ends the process in good order."""
     config = write(settings_for(alpha))
@@ -102,6 +109,25 @@ async def test_a_stream_may_end_within_the_grace(
     assert text.endswith("data: [DONE]\n\n")
     assert '"error"' not in text
     assert code == 0
+
+
+@pytest.mark.parametrize("size", [0, 100_000])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_that_leaves_ends_its_call(
+    start: Start, write: Write, alpha: SimProvider, stream: bool, size: int
+) -> None:
+    """Whatever it asked for, and also if its request is so large that the server pauses to read on."""
+    alpha.hold()
+    message = {"role": "user", "content": "hi" + "x" * size}
+    body = json.dumps({"messages": [message], "stream": stream}).encode()
+    async with start("serve", "--config", write(settings_for(alpha)), "--port", "0") as serve:
+        port = int((await serve.address()).rpartition(":")[2])
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json"
+        writer.write(f"{head}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+        await until(lambda: len(alpha.calls) == 1)
+        writer.close()
+        await until(lambda: alpha.calls[0].outcome == "aborted")
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ BUDGETS: Final = {
     "busy": 856,
     "stream": 2384,
     "dry": 1084,
-    "refused": 2208,
+    "refused": 2436,
 }
 
 SLACK: Final = 0.8

@@ -135,7 +135,7 @@ class Scene:
     def _outcome(self, number: int, call: Call, sent: float, answered: float) -> Outcome:
         served = number not in self.refused
         if served:
-            self.traffic.end(number, self.need(call))
+            self.traffic.end([(number, self.need(call), 0.0, 0.0)])
         need, delay = self.need(call), self.delays.get(number)
         return Outcome(sent, answered, need, served=served, delay=delay)
 
@@ -145,7 +145,7 @@ class Scene:
             times = outcome.sent, outcome.answered
             self.count.add(number, need, *times, served=True)
             return
-        self.traffic.end(number, need)
+        self.traffic.end([(number, need, 0.0, 0.0)])
         if self.doubts:
             self.count.doubt(need, outcome.answered)
 

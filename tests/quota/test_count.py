@@ -29,14 +29,14 @@ class Calls:
     def serve(self, *moments: float) -> None:
         for now in moments:
             call = self.start(now)
-            self.traffic.end(call, 1)
+            self.traffic.end([(call, 1, 0.0, 0.0)])
             self.count.add(call, 1, now, now, served=True)
             self.count.forget(call)
 
     def refuse(self, now: float, delay: float | None = None) -> bool:
         call = self.start(now)
         believed = self.count.refuse(Outcome(now, now, 1, served=False, delay=delay))
-        self.traffic.end(call, 1)
+        self.traffic.end([(call, 1, 0.0, 0.0)])
         self.count.doubt(1, now)
         self.count.forget(call)
         return believed
@@ -148,7 +148,7 @@ def test_a_success_while_an_answer_was_slow_shows_that_calls_count_as_they_come(
         if is_surely_sliding:
             calls.count._believe([Sliding(calls.count.usage, 1, 1)])
         first = calls.start(0.0)
-        calls.traffic.end(first, 1)
+        calls.traffic.end([(first, 1, 0.0, 0.0)])
         calls.count.add(first, 1, 0.0, 30.0, served=True)
         calls.serve(61.0)
         assert calls.count.usage.is_prompt is is_surely_sliding
@@ -167,7 +167,7 @@ def test_a_reading_counts_what_others_have_used() -> None:
     calls = Calls("9 requests/minute")
     call = calls.start(0.0)
     calls.count.hear(reading(limit=9, remaining=3), 0.0, 0.0, served=True)
-    calls.traffic.end(call, 1)
+    calls.traffic.end([(call, 1, 0.0, 0.0)])
     calls.count.add(call, 1, 0.0, 0.0, served=True)
     assert calls.count.used(0.0) == 6
 
@@ -177,7 +177,7 @@ def test_a_reading_shows_the_kind_of_a_window() -> None:
     calls = Calls("9 requests/minute")
     call = calls.start(0.0)
     calls.count.hear(reading(limit=9, remaining=8, reset=6.7), 0.0, 0.0, served=True)
-    calls.traffic.end(call, 1)
+    calls.traffic.end([(call, 1, 0.0, 0.0)])
     calls.count.add(call, 1, 0.0, 0.0, served=True)
     assert {law.kind for law in calls.count.laws} == {Kind.BUCKET, Kind.FIXED}
 
@@ -258,12 +258,12 @@ def test_refusals_of_one_burst_show_together_that_a_limit_is_too_high() -> None:
     calls = Calls("8 requests/minute")
     burst = [calls.start(0.0) for _ in range(9)]
     for call in burst[:4]:
-        calls.traffic.end(call, 1)
+        calls.traffic.end([(call, 1, 0.0, 0.0)])
         calls.count.add(call, 1, 0.0, 0.3, served=True)
     believed = []
     for call in burst[4:]:
         believed.append(calls.count.refuse(Outcome(0.0, 0.3, 1, served=False)))
-        calls.traffic.end(call, 1)
+        calls.traffic.end([(call, 1, 0.0, 0.0)])
         calls.count.doubt(1, 0.3)
     assert believed[0]
     assert not believed[-1]

@@ -133,8 +133,8 @@ def test_readings_out_of_order_lower_and_do_not_raise() -> None:
     assert meter.room(0.0) == 3, "call 1 is older and in flight"
     meter.read(requests(4), 1, 0.0)
     assert meter.room(0.0) == 4 - 2, "lower, from an older call"
-    traffic.end(1, 1)
-    traffic.end(2, 1)
+    traffic.end([(1, 1, 0.0, 0.0)])
+    traffic.end([(2, 1, 0.0, 0.0)])
     meter.read(requests(8), 3, 0.0)
     assert meter.room(0.0) == 8, "nothing older, nothing else uncounted"
 

@@ -89,7 +89,7 @@ def test_a_tab_admits_so_many_calls_and_tokens_and_for_so_long() -> None:
         assert tab.admits(0.0, 10)
         tab.take(2 + call, 1, 0.0)
     assert not tab.admits(0.0, 1)
-    assert repr(tab) == f"<Tab for 0 calls, {CALLS} entries>"
+    assert repr(tab) == f"<Tab for 0 calls, {CALLS} noted>"
 
 
 @pytest.mark.parametrize("left", [0, 50])

@@ -8,12 +8,13 @@ from starlette.types import Message, Receive, Scope, Send
 from stepwell.api import patience
 from stepwell.api.auth import HEADERS, principal_of
 from stepwell.api.body import read_json_body
+from stepwell.api.connection import CONNECTION, Connection
 from stepwell.api.envelope import Headers, encode, envelope, trail_headers
 from stepwell.api.explain import answer_with_explanation, wants_explanation
 from stepwell.api.free_only import HEADER as FREE_ONLY
 from stepwell.api.free_only import wants_free_only
 from stepwell.api.patience import max_wait_of
-from stepwell.api.presence import Presence
+from stepwell.api.presence import Listener, Presence
 from stepwell.api.sse import EventStream
 from stepwell.chat import ChatRequest
 from stepwell.dispatch import Answer, Call
@@ -42,7 +43,8 @@ class ChatCompletions:
         if scope["query_string"] and wants_explanation(scope):
             await answer_with_explanation(gateway, call, send)
             return
-        presence = Presence(receive)
+        connection: Connection = scope.get(CONNECTION) or Listener(receive)
+        presence = Presence(connection)
         gateway.enter(presence)
         try:
             if call.request.stream:
@@ -50,6 +52,7 @@ class ChatCompletions:
             else:
                 with presence, await gateway.dispatcher.descend(call) as answer:
                     presence.stop()
+                    connection.hold()
                     for message in _messages_of(answer):
                         await send(message)
         finally:

@@ -1,15 +1,17 @@
 """Presence: whether the client is still there, from the first byte to the last.
 
-On no server does a send fail after the client left, and none cancels the application; only `receive()`
-tells. So one task watches it while an answer is pending, and cancels the work when the client hangs up.
+On no server does a send fail after the client left, and none cancels the application. So the client's
+connection is watched while an answer is pending, and the work is cancelled when it is lost.
 """
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 from starlette.types import Receive
 
+from stepwell.api.connection import Connection
 from stepwell.errors import StepwellError
 
 
@@ -20,12 +22,12 @@ class Presence:
     Every other cancellation passes through untouched.
     """
 
-    __slots__ = ("_cancelling", "_interruption", "_receive", "_task", "_watch", "is_gone")
+    __slots__ = ("_cancelling", "_connection", "_interruption", "_is_watching", "_task", "is_gone")
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._task: asyncio.Task[Any] | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._is_watching = False
         self._cancelling = 0
         self._interruption: StepwellError | None = None
         self.is_gone = False
@@ -34,7 +36,8 @@ class Presence:
         self._task = asyncio.current_task()
         assert self._task is not None
         self._cancelling = self._task.cancelling()
-        self._watch = self._task.get_loop().create_task(self._wait_for_disconnect())
+        self._is_watching = True
+        self._connection.watch(self._leave)
         return self
 
     def __exit__(
@@ -43,7 +46,7 @@ class Presence:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        if self._watch is not None:
+        if self._is_watching:
             self.stop()
         ours = self.is_gone or self._interruption is not None
         if not ours or self._task is None:
@@ -55,20 +58,17 @@ class Presence:
 
     def stop(self) -> None:
         """Watch no longer: the answer is complete, whatever the client does now."""
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        if self._is_watching:
+            self._is_watching = False
+            self._connection.watch(None)
 
     def interrupt(self, error: StepwellError) -> None:
         """End the block with an error, as when the server must stop."""
-        if self._watch is not None and not self.is_gone and self._interruption is None:
+        if self._is_watching and not self.is_gone and self._interruption is None:
             self._interruption = error
             self._cancel()
 
-    async def _wait_for_disconnect(self) -> None:
-        # Some servers deliver one more empty body message first.
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+    def _leave(self) -> None:
         if self._interruption is None:
             self.is_gone = True
             self._cancel()
@@ -76,3 +76,30 @@ class Presence:
     def _cancel(self) -> None:
         assert self._task is not None
         self._task.cancel()
+
+
+class Listener:
+    """A Connection by ASGI's own means: only `receive` tells, so a task waits for what it says."""
+
+    __slots__ = ("_receive", "_task")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._task: asyncio.Task[None] | None = None
+
+    def watch(self, lost: Callable[[], object] | None) -> None:
+        """See Connection."""
+        if lost is not None:
+            self._task = asyncio.get_running_loop().create_task(self._wait(lost))
+        elif self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def hold(self) -> None:
+        """See Connection: each part leaves by itself here."""
+
+    async def _wait(self, lost: Callable[[], object]) -> None:
+        # Some servers deliver one more empty body message first.
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        lost()

@@ -20,9 +20,9 @@ from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from stepwell.cli.console import FAILED, fail
+from stepwell.cli.protocol import ClientProtocol
 from stepwell.gateway import Gateway
 
 LAST_WORDS: Final = 1.0
@@ -62,7 +62,7 @@ class GatewayServer(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="auto",  # uvloop where it is installed
-                http=HttpToolsProtocol,
+                http=ClientProtocol,
                 ws="none",
                 lifespan="on",
                 interface="asgi3",

@@ -84,17 +84,18 @@ class MemoryLedger:
         waits_until: float = -inf,
     ) -> Reservation | Wait | Exhausted:
         """See `Ledger.reserve`; waits for nothing but, once, the records of an earlier process."""
-        if self._memory is not None:
-            await self._recall()
+        memory = self._memory
+        if memory is not None and not memory.is_recalled:
+            await memory.recall()
         now = self._now()
         for target in targets:
             desk = self._desks.get(target.key)
             if desk is None or desk.target is not target:
                 desk = self._desk(target)
-            if desk.tab.is_open:
-                need = desk.calibration.likely(tokens)
-                if desk.tab.admits(now, need):
-                    return self._admit(desk, target, tokens, need, now)
+            elif desk.is_still_shut(now, tokens):
+                continue
+            if desk.tab.is_open and desk.tab.admits(now, need := desk.calibration.likely(tokens)):
+                return self._admit(desk, target, tokens, need, now)
             desk.post()
             if desk.is_open(now, tokens):
                 held = self._take(desk, target, tokens, now)

@@ -148,7 +148,7 @@ class Count:
         """
         if served and call in self._challengers:
             self._learn_success(Outcome(sent, answered, cost, served=True))
-        self.usage.add(cost, sent, answered)
+        self.usage.serve(((call, cost, sent, answered),))
         if answered >= self._due:
             self._settle(answered)
 

@@ -4,7 +4,7 @@ It joins the target's own pool, that of its account's free models if it is one o
 account's; all that is asked or booked concerns each.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -19,7 +19,7 @@ from stepwell.quota.limit import Scope
 from stepwell.quota.pool import Pool, Tally
 from stepwell.quota.reading import Reading
 from stepwell.quota.slow_start import SlowStart
-from stepwell.quota.tab import CALLS, OFTEN, PLENTY, Entry, Event, Tab
+from stepwell.quota.tab import CALLS, OFTEN, PLENTY, Page, Tab
 
 # A target whose last answer was a refusal is probed once in so many seconds.
 _PROBE_EVERY = 1.0
@@ -121,15 +121,25 @@ class Desk:
 
     # --- questions
 
+    def is_still_shut(self, now: float, tokens: int) -> bool:
+        """Tell whether it was found shut for as many tokens, and nothing has happened since."""
+        if now >= self._shut_until or tokens < self._shut_for:
+            return False
+        version = 0
+        for pool in self.pools:
+            if pool.tab is not None:
+                return False  # what it holds is not booked yet
+            version += pool.version
+        return version == self._shut_in
+
     def is_open(self, now: float, tokens: int) -> bool:
-        version = self._version()
-        if now < self._shut_until and tokens >= self._shut_for and version == self._shut_in:
+        if now < self._shut_until and self.is_still_shut(now, tokens):
             return False
         opens = self._opens(now, self.calibration.likely(tokens))
         if opens <= now:
             return True
         self._shut_until = min(opens, now + _KEPT)
-        self._shut_for, self._shut_in = tokens, version
+        self._shut_for, self._shut_in = tokens, sum([pool.version for pool in self.pools])
         return False
 
     def _opens(self, now: float, need: int) -> float:
@@ -142,12 +152,6 @@ class Desk:
                 if (opens := gate.opens(now, need)) > now:
                     return opens
         return now
-
-    def _version(self) -> int:
-        version = 0
-        for pool in self.pools:
-            version += pool.version
-        return version
 
     def _change(self) -> None:
         """Something is otherwise from now on, also for all who share a pool."""
@@ -344,16 +348,16 @@ class Desk:
 
     # --- inner
 
-    def _book(self, entries: Sequence[Entry]) -> None:
+    def _book(self, page: Page) -> None:
         """Book what was noted of calls that were served."""
         self._change()
         for pool in self.pools:
-            pool.book(entries)
-        ended = [call for event, call, *_ in entries if event is Event.ENDED]
+            pool.book(page)
+        ended = [call for call, *_ in page.ended]
         for call in ended if self._probes else ():
             self._end_probe(call)
         if ended:
-            self._recover(max(ended), entries[-1][-1])
+            self._recover(max(ended), page.ended[-1][-1])
 
     def _pool(self, scope: Scope) -> Pool:
         return next((pool for pool in self.pools if pool.scope is scope), self.own)

@@ -20,7 +20,8 @@ _IMAGE: Final = 800
 # a reservation of all of it would leave quota unused.
 _ANSWER: Final = 1024
 
-_MARK: Final = b";base64,"
+BASE64: Final = b";base64,"
+"""What stands before the payload of a data URL."""
 _START: Final = b'"data:'
 # A data URL names its media type between start and mark.
 _LONGEST_TYPE: Final = 128
@@ -51,11 +52,11 @@ def _weigh(prompt: bytes) -> tuple[int, int]:
     """Return the bytes outside base64 data URLs, and how many of these there are."""
     size, images, position = len(prompt), 0, 0
     for _ in range(_MOST_MARKS):
-        mark = prompt.find(_MARK, position)
+        mark = prompt.find(BASE64, position)
         if mark < 0:
             break
-        position = payload = mark + len(_MARK)
-        if _opens_url(prompt, mark):
+        position = payload = mark + len(BASE64)
+        if opens_url(prompt, mark):
             end = prompt.find(b'"', payload)
             position = len(prompt) if end < 0 else end
             size -= position - payload
@@ -63,7 +64,7 @@ def _weigh(prompt: bytes) -> tuple[int, int]:
     return size, images
 
 
-def _opens_url(prompt: bytes, mark: int) -> bool:
+def opens_url(prompt: bytes, mark: int) -> bool:
     """Only a string that is nothing but a data URL is a picture; in prose it is read as text."""
     start = prompt.rfind(b'"', max(0, mark - _LONGEST_TYPE), mark)
     escaped = prompt[start - 1 : start] == b"\\"

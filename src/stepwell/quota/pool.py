@@ -20,7 +20,7 @@ from stepwell.quota.period import Wall
 from stepwell.quota.period_count import PeriodCount
 from stepwell.quota.reading import Reading
 from stepwell.quota.suspicion import Log
-from stepwell.quota.tab import Entry, Event, Tab
+from stepwell.quota.tab import Page, Tab
 from stepwell.quota.traffic import Served, Traffic
 
 # One that names a new limit each time must not fill memory.
@@ -37,8 +37,6 @@ _MEASURED = (Kind.SLIDING, Kind.BUCKET)
 # So many readings are needed to look for a window, and so often it is tried: some fit none.
 _GAUGES = 3
 _TRIES = 8
-
-_TAKEN, _ANSWERED = Event.TAKEN, Event.ANSWERED
 
 # What was counted before a restart: the state, when it was written, when it was read.
 _Remembered = tuple[Mapping[str, Any], float, float]
@@ -115,25 +113,15 @@ class Pool:
         if self.tab is not None:
             self.tab.post()
 
-    def book(self, entries: Iterable[Entry]) -> None:
+    def book(self, page: Page) -> None:
         """Book what was noted of calls that were served, as `take`, `age` and `spend` would."""
-        taken: list[int] = []
-        answered: list[Served] = []
-        ended: list[Served] = []
-        corrections: list[tuple[int, int]] = []
-        for event, call, amount, sent, now in entries:
-            if event is _TAKEN:
-                self._requests.start(call, 1)
-                self._tokens.start(call, amount)
-                taken.append(amount)
-            elif event is _ANSWERED:
-                self._requests.end(call, 1)
-                answered.append((call, 1, sent, now))
-            else:
-                corrections.append((call, self._tokens.end(call, amount)))
-                ended.append((call, amount, sent, now))
-        self._meters.debit(len(taken), sum(taken))
-        self._meters.correct(corrections, by_request=False)
+        taken, answered, ended = page
+        calls, tokens = zip(*taken, strict=True) if taken else ((), ())
+        self._requests.start_all(calls, [1] * len(calls))
+        self._tokens.start_all(calls, tokens)
+        self._meters.debit(len(calls), sum(tokens))
+        self._requests.end(answered)
+        self._meters.correct(self._tokens.end(ended), by_request=False)
         self._serve(Metric.REQUESTS, answered)
         self._serve(Metric.TOKENS, ended)
 
@@ -183,12 +171,13 @@ class Pool:
 
     def age(self, call: int, started: float, now: float, *, ended: Ended) -> None:
         """The provider must have counted the request by now, if it counts such a call."""
-        self._requests.end(call, 1)
+        self._requests.end([(call, 1, started, now)])
         self._book(Metric.REQUESTS, call, 1, started, now, ended)
 
     def spend(self, call: int, tokens: int, started: float, now: float, *, ended: Ended) -> None:
         """The call ended and came to so many tokens."""
-        self._meters.correct([(call, self._tokens.end(call, tokens))], by_request=False)
+        corrections = self._tokens.end([(call, tokens, started, now)])
+        self._meters.correct(corrections, by_request=False)
         self._book(Metric.TOKENS, call, tokens, started, now, ended)
         self._forget(call)
 

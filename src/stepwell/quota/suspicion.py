@@ -33,8 +33,8 @@ _REMEMBERED: Final = 1000
 # So many of them are held against each suspect.
 _COMPARED: Final = 48
 
-# What is kept of a call that was served, as they are many: sent, answered, cost; or a refusal.
-_Past: TypeAlias = tuple[float, float, int] | Outcome
+# A call that was served, as it was noted, as they are many; or a refusal.
+_Past: TypeAlias = Served | Outcome
 
 
 class Log:
@@ -52,11 +52,11 @@ class Log:
 
     def add(self, metric: Metric, sent: float, answered: float, cost: int) -> None:
         """A call was served."""
-        self._outcomes[metric].append((sent, answered, cost))
+        self._outcomes[metric].append((0, cost, sent, answered))
 
     def serve(self, metric: Metric, calls: Iterable[Served]) -> None:
         """Calls were served."""
-        self._outcomes[metric].extend([(sent, answered, cost) for _, cost, sent, answered in calls])
+        self._outcomes[metric].extend(calls)
 
     def refuse(self, outcome: Outcome) -> None:
         """A call was refused, by whichever limit."""
@@ -126,7 +126,10 @@ def _bounds(laws: Sequence[Law]) -> tuple[int, float]:
 
 
 def _outcome(past: _Past) -> Outcome:
-    return past if isinstance(past, Outcome) else Outcome(*past, served=True)
+    if isinstance(past, Outcome):
+        return past
+    _, cost, sent, answered = past
+    return Outcome(sent, answered, cost, served=True)
 
 
 def _explained(laws: Sequence[Law], past: Sequence[Outcome]) -> tuple[Sequence[Law], int]:

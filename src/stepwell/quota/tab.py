@@ -10,11 +10,11 @@ as others may use the same quota. Of what answers tell of that the last one coun
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from enum import IntEnum
 from math import inf
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol
 
 from stepwell.quota.reading import Reading
+from stepwell.quota.traffic import Served, Taken
 
 # Calls that one tab admits. More save little, and the one who asks next waits until they are booked.
 CALLS: Final = 32
@@ -26,18 +26,12 @@ LIFE: Final = 0.25
 OFTEN: Final = 0.05
 
 
-class Event(IntEnum):
-    """What may be noted of a call."""
+class Page(NamedTuple):
+    """What was noted of calls that were served, each list in the order of time."""
 
-    TAKEN = 0  # its amount are the tokens that were estimated
-    ANSWERED = 1
-    ENDED = 2  # its amount are the tokens that it came to
-
-
-# The event, the call's number, an amount, when the call was sent, when this happened.
-Entry: TypeAlias = tuple[Event, int, int, float, float]
-
-_TAKEN, _ANSWERED, _ENDED = Event.TAKEN, Event.ANSWERED, Event.ENDED
+    taken: list[Taken]
+    answered: list[Served]  # requests, which each come to 1
+    ended: list[Served]
 
 
 class Books(Protocol):
@@ -51,7 +45,7 @@ class Tab:
 
     Args:
         pools: What it is counted in; nobody else may have a tab open there.
-        book: Books entries, in their order.
+        book: Books a page.
         read: Believes readings, as they came with an answer.
 
     Attributes:
@@ -61,7 +55,7 @@ class Tab:
     __slots__ = (
         "_book",
         "_calls",
-        "_entries",
+        "_page",
         "_pools",
         "_read",
         "_readings",
@@ -74,21 +68,21 @@ class Tab:
     def __init__(
         self,
         pools: Sequence[Books],
-        book: Callable[[Sequence[Entry]], object],
+        book: Callable[[Page], object],
         read: Callable[[int, Iterable[Reading], float, float], object],
     ) -> None:
         self._pools = pools
         self._book = book
         self._read = read
-        self._entries: list[Entry] = []
+        self._page = Page([], [], [])
         self._readings: Sequence[Reading] = ()
-        self._told = 0  # so many entries were there when they came
+        self._told = (0, 0, 0)  # so much was on the page when they came
         self._calls = self._tokens = 0
         self._until = -inf
         self.is_open = False
 
     def __repr__(self) -> str:
-        return f"<Tab for {self._calls} calls, {len(self._entries)} entries>"
+        return f"<Tab for {self._calls} calls, {len(self._page.taken)} noted>"
 
     def open(self, now: float, tokens: int) -> None:
         """Admit `CALLS` calls of `tokens` on average."""
@@ -105,29 +99,36 @@ class Tab:
         """A call that was admitted is sent."""
         self._calls -= 1
         self._tokens -= tokens
-        self._entries.append((_TAKEN, call, tokens, now, now))
+        self._page.taken.append((call, tokens))
 
     def answer(self, call: int, readings: Sequence[Reading], sent: float, now: float) -> None:
         """The answer to a call has begun, which was served."""
+        taken, answered, ended = self._page
         if readings:
-            self._readings, self._told = readings, len(self._entries)
-        self._entries.append((_ANSWERED, call, 1, sent, now))
+            self._readings, self._told = readings, (len(taken), len(answered), len(ended))
+        answered.append((call, 1, sent, now))
 
     def end(self, call: int, taken: int, tokens: int, sent: float, now: float) -> None:
         """A call that was answered has ended, and came to `tokens` where some were taken for it."""
         if tokens > taken:
             self._tokens -= tokens - taken
-        self._entries.append((_ENDED, call, tokens, sent, now))
+        self._page.ended.append((call, tokens, sent, now))
 
     def post(self) -> None:
         """Book everything, and admit nobody any more."""
-        entries, readings, told = self._entries, self._readings, self._told
-        self._entries, self._readings, self._calls, self.is_open = [], (), 0, False
+        page, readings, told = self._page, self._readings, self._told
+        self._page, self._readings, self._calls, self.is_open = Page([], [], []), (), 0, False
         for pool in self._pools:
             pool.tab = None
         if readings:
-            _, call, _, sent, now = entries[told]
-            self._book(entries[:told])
+            before, page = _split(page, told)
+            self._book(before)
+            call, _, sent, now = page.answered[0]
             self._read(call, readings, sent, now)
-            entries = entries[told:]
-        self._book(entries)
+        self._book(page)
+
+
+def _split(page: Page, at: tuple[int, int, int]) -> tuple[Page, Page]:
+    taken, answered, ended = at
+    before = Page(page.taken[:taken], page.answered[:answered], page.ended[:ended])
+    return before, Page(page.taken[taken:], page.answered[answered:], page.ended[ended:])

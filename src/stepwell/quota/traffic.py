@@ -4,7 +4,8 @@ Calls are known by their number, which rises with every reservation; a lower num
 call.
 """
 
-from bisect import bisect_right
+from bisect import bisect
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 # A call that hangs must not make us remember all that passed it by. Those beyond are forgotten,
@@ -13,6 +14,8 @@ from typing import TypeAlias
 _PASSED = 1024
 
 
+# A call that is sent: its number and what it may come to.
+Taken: TypeAlias = tuple[int, int]
 # A call that was served: its number, what it came to, when it was sent, and when the provider must
 # have counted it.
 Served: TypeAlias = tuple[int, int, float, float]
@@ -43,21 +46,29 @@ class Traffic:
         self._flying[call] = amount
         self.amount += amount
 
-    def end(self, call: int, cost: int) -> int:
-        """Book what a call came to, and return by how much that exceeds what it took off with."""
-        flying, passed = self._flying, self._passed
-        taken = flying.pop(call)
-        self.amount -= taken
-        oldest = next(iter(flying)) if flying else call + 1
-        if oldest < call:
-            place = bisect_right(passed, call) if passed and call < passed[-1] else len(passed)
-            passed.insert(place, call)
-            self._costs.insert(place, cost)
-            if len(passed) > _PASSED:
-                del passed[0], self._costs[0]
-        elif passed:
+    def start_all(self, calls: Iterable[int], amounts: Sequence[int]) -> None:
+        self._flying.update(zip(calls, amounts, strict=True))
+        self.amount += sum(amounts)
+
+    def end(self, calls: Iterable[Served]) -> list[tuple[int, int]]:
+        """Book what calls came to, in the order in which they ended.
+
+        Returns:
+            By how much each exceeds what it took off with, beside its number.
+        """
+        flying, passed, costs = self._flying, self._passed, self._costs
+        corrections = []
+        for call, cost, _, _ in calls:
+            taken = flying.pop(call)
+            self.amount -= taken
+            corrections.append((call, cost - taken))
+            if flying and next(iter(flying)) < call:
+                place = len(passed) if not passed or passed[-1] < call else bisect(passed, call)
+                passed.insert(place, call)
+                costs.insert(place, cost)
+        if passed:
             self._forget()
-        return cost - taken
+        return corrections
 
     def cancel(self, call: int) -> int:
         """Forget a call as if it had never been, and return the amount it had taken."""
@@ -78,11 +89,14 @@ class Traffic:
         own = self.amount - self._flying.get(call, 0)
         if not self._passed or self._passed[-1] < call:
             return own
-        return own + sum(self._costs[bisect_right(self._passed, call) :])
+        return own + sum(self._costs[bisect(self._passed, call) :])
 
     def _oldest(self) -> int:
         return next(iter(self._flying))
 
     def _forget(self) -> None:
-        gone = bisect_right(self._passed, self._oldest()) if self._flying else len(self._passed)
-        del self._passed[:gone], self._costs[:gone]
+        passed = self._passed
+        gone = bisect(passed, self._oldest()) if self._flying else len(passed)
+        gone = max(gone, len(passed) - _PASSED)
+        if gone:
+            del passed[:gone], self._costs[:gone]

@@ -6,8 +6,9 @@ answered. What is in use by the early count and older is surely in use; what is 
 late one surely is not.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
+from operator import itemgetter
 from typing import Any, Final
 
 from stepwell.quota.bucket import Bucket
@@ -21,6 +22,9 @@ WAY: Final = 0.05
 _ROUNDED: Final = 1e-9
 # Readings and refusals are as old as their calls, and what was learned is compared with the past.
 MOST_KEPT: Final = 600.0
+
+
+_SENT: Final = itemgetter(2)
 
 
 class Usage:
@@ -68,30 +72,20 @@ class Usage:
 
     def add(self, cost: int, sent: float, answered: float) -> None:
         """Count what a call came to."""
-        self._early.add(cost, sent)
-        self._late.add(cost, answered)
-        for (rate, is_late), bucket in tuple(self._buckets.items()):
-            moment = answered if is_late else sent
-            if moment < bucket.changed:  # calls overtake each other: it must be filled in order
-                del self._buckets[rate, is_late]
-            else:
-                bucket.add(cost, moment, rate)
+        self.serve(((0, cost, sent, answered),))
 
-    def serve(self, calls: Iterable[Served]) -> None:
+    def serve(self, calls: Sequence[Served]) -> None:
         """Count what calls came to."""
+        self._early.serve(sorted(calls, key=_SENT))  # what comes out of turn takes long to insert
+        self._late.serve(calls)
         if self._buckets:
             for _, cost, sent, answered in calls:
-                self.add(cost, sent, answered)
-            return
-        early, late = self._early.add, self._late.add
-        for _, cost, sent, answered in calls:
-            early(cost, sent)
-            late(cost, answered)
+                self._fill(cost, sent, answered)
 
     def doubt(self, cost: int, answered: float) -> None:
         """Count a call that was refused or failed, unless the provider is known not to."""
         if not self.forgives:
-            self._doubtful.add(cost, answered)
+            self._doubtful.serve(((0, cost, answered, answered),))
 
     def forgive(self) -> None:
         """A call was served for which there was no room if refused calls were counted."""
@@ -269,6 +263,14 @@ class Usage:
         self._buckets.clear()
 
     # --- inner
+
+    def _fill(self, cost: int, sent: float, answered: float) -> None:
+        for (rate, is_late), bucket in tuple(self._buckets.items()):
+            moment = answered if is_late else sent
+            if moment < bucket.changed:  # calls overtake each other: it must be filled in order
+                del self._buckets[rate, is_late]
+            else:
+                bucket.add(cost, moment, rate)
 
     def _bucket(self, rate: float, *, is_late: bool) -> Bucket:
         found = self._buckets.get((rate, is_late))

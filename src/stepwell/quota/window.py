@@ -11,8 +11,10 @@ is the other one, it keeps the *earlier* time.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
+
+from stepwell.quota.traffic import Served
 
 # Limits up to 1,000 requests are common and small enough to be remembered one by one.
 _EXACT = 1000
@@ -58,7 +60,7 @@ class SlidingWindow:
         self._before: list[int] = []  # the sum of all entries before it
         self._total = 0
         self._head = 0  # the first entry that had not left when the last one was added
-        self._part = -1  # the part of time in which the last entry was added
+        self._part = -1  # the part of time in which the last entry leaves
 
     def __bool__(self) -> bool:
         return self._head < len(self._leaves)
@@ -68,23 +70,29 @@ class SlidingWindow:
 
     def add(self, amount: int, now: float) -> None:
         """Count `amount`, ageing from `now`."""
-        if amount <= 0:
-            return
-        leaves, gone = self._leaves, now + self.seconds
-        if leaves:
-            if gone < leaves[-1]:
+        self.serve(((0, amount, now, now),))
+
+    def serve(self, calls: Iterable[Served]) -> None:
+        """Count what calls came to; where entries keep the earlier time, each from its sending."""
+        leaves, before, early, seconds = self._leaves, self._before, self._early, self.seconds
+        pace = _PARTS / seconds
+        for _, amount, sent, answered in calls:
+            if amount <= 0:
+                continue
+            gone = (sent if early else answered) + seconds
+            if leaves and gone < leaves[-1]:
                 self._insert(amount, gone)
-                return
-            if leaves[self._head] <= now - self._keep:
-                self._forget(now - self._keep)
-        part = int(now * _PARTS / self.seconds)
-        if part != self._part or len(leaves) - self._head < _EXACT:
-            leaves.append(gone)
-            self._before.append(self._total)
-        elif not self._early:
-            leaves[-1] = gone
-        self._part = part
-        self._total += amount
+                continue
+            part = int(gone * pace)
+            if part != self._part or len(leaves) - self._head < _EXACT:
+                leaves.append(gone)
+                before.append(self._total)
+            elif not early:
+                leaves[-1] = gone
+            self._part = part
+            self._total += amount
+        if leaves and leaves[self._head] <= (gone := leaves[-1] - seconds - self._keep):
+            self._forget(gone)
 
     def used(self, now: float) -> int:
         """Return the sum of what was counted since `now - seconds`."""

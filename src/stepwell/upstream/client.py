@@ -179,10 +179,12 @@ class Endpoint:
                 await answer.aclose()
 
     async def _refusal(self, answer: Answer) -> Reply:
+        told = dialects.undated(answer.headers)
         body = answer.whole()
+        if body is not None and (known := self._familiar.get((answer.status, told, body))):
+            return known
         if body is None or _is_compressed(answer):
             body = await _read_all(answer, MAX_REFUSAL)
-        told = dialects.undated(answer.headers)
         name = answer.status, told, body
         if (known := self._familiar.get(name)) is not None:
             return known
