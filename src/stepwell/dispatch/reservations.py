@@ -108,7 +108,10 @@ class Reservations:
         """Return what the ledger would answer now, and whether the call would line up or wait."""
         deadline = self._waits_until(call)
         seen = await self._ledger.preview(
-            targets, call.request.tokens, arrived=call.arrived, waits_until=deadline
+            targets,
+            call.request.tokens,
+            arrived=call.arrived,
+            waits_until=max(deadline, call.waited_until),
         )
         waits = not self._waiting.is_free(targets) or (seen.taken is None and deadline > -inf)
         return seen, waits
