@@ -189,7 +189,7 @@ class Desk:
         if block.is_ending and block.until is not None and _may_be_over(block, now):
             probe_at = max(probe_at, block.until)  # in a moment it need not be asked whether it is
         opening = self._opening(now, tokens) if block.reason == "count" and not block.hard else None
-        if opening is not None and waits_until > -inf and opening.holds(since):
+        if opening is not None and waits_until > -inf and opening.holds(since, now):
             answered, probe_at = False, max(probe_at, opening.asked_at(now))
         return Standing.of(block, answered=answered, probe_at=probe_at, flying=flying)
 

@@ -40,12 +40,20 @@ class Opening(NamedTuple):
             return None
         return cls(*map(max, zip(*known, strict=True)))
 
-    def holds(self, since: float) -> bool:
-        """Tell whether it is worth a wait to a request that looks for room since then."""
-        return self.by <= since + LONGEST
+    def holds(self, since: float, now: float) -> bool:
+        """Tell whether a request that looks for room since then is to wait for it.
+
+        It does while it is as likely as not to come in time.
+        """
+        end = since + LONGEST
+        return now <= end and self.middle <= end
 
     def asked_at(self, now: float) -> float:
         """Return when to ask whether it has come."""
         if self.by - max(now, self.since) <= _MOMENT:
             return self.by
+        return self.middle
+
+    @property
+    def middle(self) -> float:
         return (self.since + self.by) / 2
