@@ -83,7 +83,7 @@ class ChatCompletions:
             route=route.name,
             max_wait=max_wait,
             free_only=free_only,
-            waited_until=held_from,
+            held_from=held_from,
         )
 
     async def _stream(self, call: Call, presence: Presence, send: Send) -> None:

@@ -126,7 +126,7 @@ class Rerun:
             route=route.name,
             max_wait=usual if line.max_wait is None else line.max_wait,
             free_only=line.free_only or route.free_only,
-            waited_until=now,
+            held_from=now,
         )
         with suppress(StepwellError):  # what it ended with, `_note` hears
             await self._answer(call, line)

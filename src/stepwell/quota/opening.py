@@ -16,6 +16,8 @@ from typing import Final, NamedTuple, Self
 # What a guess begins with, half of the commonest window. Windows that are known worse are those of
 # hours and days: there a refusal is seldom wrong, and nobody waits so long who did not say so.
 LONGEST: Final = 30.0
+# What is not known of an edge where it was asked for once a second, and each answer took its time.
+_SOON: Final = 2.0
 # As long as a request without patience waits for evidence in any case.
 _MOMENT: Final = 1.0
 
@@ -43,10 +45,10 @@ class Opening(NamedTuple):
     def holds(self, since: float, now: float) -> bool:
         """Tell whether a request that looks for room since then is to wait for it.
 
-        It does while it is as likely as not to come in time.
+        It does while it is as likely as not to come in time, and always if it surely comes soon.
         """
         end = since + LONGEST
-        return now <= end and self.middle <= end
+        return self.by <= now + _SOON or (now <= end and self.middle <= end)
 
     def asked_at(self, now: float) -> float:
         """Return when to ask whether it has come."""
