@@ -186,7 +186,7 @@ def test_a_told_delay_for_want_of_tokens_holds_for_smaller_requests_too() -> Non
     assert (block.hard, block.told, block.until) == (True, True, 31.0)
 
 
-@pytest.mark.parametrize(("waits_until", "is_held"), [(69.0, True), (-inf, False)])
+@pytest.mark.parametrize(("waits_until", "is_held"), [(74.0, True), (-inf, False)])
 def test_who_may_be_held_waits_where_an_edge_may_have_come(
     waits_until: float, is_held: bool
 ) -> None:
@@ -195,8 +195,8 @@ def test_who_may_be_held_waits_where_an_edge_may_have_come(
     calls.serve(0.0, 1.0)
     calls.refuse(2.0)
     calls.serve(40.0, 41.0)
-    calls.refuse(70.0)
-    standing = calls.desk.standing(70.5, 1, 69.0, waits_until)
+    calls.refuse(75.0)
+    standing = calls.desk.standing(75.5, 1, 74.0, waits_until)
     assert standing is not None
     assert standing.waits is is_held
-    assert standing.probe_at == (pytest.approx(85.0, abs=0.1) if is_held else inf)
+    assert standing.probe_at == (pytest.approx(87.5, abs=0.1) if is_held else inf)

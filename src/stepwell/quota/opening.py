@@ -45,17 +45,12 @@ class Opening(NamedTuple):
     def holds(self, since: float, now: float) -> bool:
         """Tell whether a request that looks for room since then is to wait for it.
 
-        It does while it is as likely as not to come in time, and always if it surely comes soon.
+        It does if it surely comes in time, or soon.
         """
-        end = since + LONGEST
-        return self.by <= now + _SOON or (now <= end and self.middle <= end)
+        return self.by <= max(since + LONGEST, now + _SOON)
 
     def asked_at(self, now: float) -> float:
         """Return when to ask whether it has come."""
         if self.by - max(now, self.since) <= _MOMENT:
             return self.by
-        return self.middle
-
-    @property
-    def middle(self) -> float:
         return (self.since + self.by) / 2
