@@ -117,16 +117,14 @@ class Rerun:
     async def _ask(self, number: int, line: Line) -> Line:
         route = self._route(line)
         usual = self._settings.queue.max_wait
-        now = self._clock.monotonic()
         call = Call(
             ChatRequest(body_of(number, line)),
             route.steps,
-            now,
+            self._clock.monotonic(),
             client=line.client,
             route=route.name,
             max_wait=usual if line.max_wait is None else line.max_wait,
             free_only=line.free_only or route.free_only,
-            held_from=now,
         )
         with suppress(StepwellError):  # what it ended with, `_note` hears
             await self._answer(call, line)
