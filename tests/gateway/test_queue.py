@@ -184,6 +184,32 @@ async def test_a_wait_for_counts_alone_is_no_reason_to_fail(
     assert len(a.calls) == 2
 
 
+@pytest.mark.parametrize(("wait", "status"), [(None, 200), ("0", 503)])
+async def test_who_may_be_held_does_not_fail_beside_an_edge(
+    wait: str | None, status: int, clock: FakeClock, fleet: Fleet, serve: Any
+) -> None:
+    """It comes while the refused call is in flight; whoever asks for no wait is not kept."""
+    a = fleet.add(
+        "a",
+        dialect="silent",
+        limits=["2 requests/60s"],
+        window="fixed",
+        offset=30,
+        latency=0.2,
+    )
+    site = serve()
+    for moment in (0, 1, 2, 40, 41):
+        await clock.advance(START + moment - clock.monotonic())
+        await clock.run(ask(site, wait="0"))
+    await clock.advance(START + 89.9 - clock.monotonic())
+    response = await clock.run(ask(site, wait=wait))
+    assert response.status_code == status
+    assert a.room() is (clock.monotonic() > START + 90)
+    assert [call.outcome for call in a.calls][2:] == ["refused", "served", "served", "refused"] + (
+        ["served"] if status == 200 else []
+    )
+
+
 async def test_who_is_refused_after_the_wait_is_the_first_again(
     clock: FakeClock, fleet: Fleet, cool: Any
 ) -> None:

@@ -1,5 +1,7 @@
 from math import inf
 
+import pytest
+
 from stepwell.quota.count import Count
 from stepwell.quota.desk import Desk
 from stepwell.quota.laws.fixed import Fixed
@@ -182,3 +184,19 @@ def test_a_told_delay_for_want_of_tokens_holds_for_smaller_requests_too() -> Non
     block = calls.desk.block(2.0, 1)
     assert block is not None
     assert (block.hard, block.told, block.until) == (True, True, 31.0)
+
+
+@pytest.mark.parametrize(("waits_until", "is_held"), [(74.0, True), (-inf, False)])
+def test_who_may_be_held_waits_where_an_edge_may_have_come(
+    waits_until: float, is_held: bool
+) -> None:
+    """It came with those of forty seconds and later; the last refusal is not as young as that."""
+    calls = Calls("2 requests/minute")
+    calls.serve(0.0, 1.0)
+    calls.refuse(2.0)
+    calls.serve(40.0, 41.0)
+    calls.refuse(75.0)
+    standing = calls.desk.standing(75.5, 1, 74.0, waits_until)
+    assert standing is not None
+    assert standing.waits is is_held
+    assert standing.probe_at == (pytest.approx(87.5, abs=0.1) if is_held else inf)

@@ -25,3 +25,12 @@ def test_a_refusal_is_news_for_a_moment(since: float, now: float, is_news: bool)
     """Where a window may move at any moment; later ones have to be asked for."""
     moment = refused(10.0, 10.3).evidence_from(since, now)
     assert moment == (pytest.approx(10.0, abs=1e-4) if is_news else -inf)
+
+
+def test_a_younger_success_is_newer_than_a_refusal() -> None:
+    """That one tells nothing more then; an older call's success changes nothing."""
+    health = refused(10.0, 10.3)
+    health.recover(1)
+    assert health.is_refused_since(10.0, 11.0)
+    health.recover(2)
+    assert not health.is_refused_since(10.0, 11.0)

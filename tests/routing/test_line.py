@@ -180,6 +180,16 @@ def test_without_patience_everyone_hears_the_news() -> None:
     assert asked == [2, 1]
 
 
+def test_who_wants_no_wait_is_not_kept_with_those_who_are_held() -> None:
+    """It may be told to go where they are not, though it came later."""
+    line, held, hurried = Line(), place(1, deadline=-inf), place(2, deadline=-inf)
+    held.over = 0.0
+    line.join(held)
+    line.join(hurried)
+    line.send_back(held, nothing(held, hard=False))
+    assert line.next() is hurried
+
+
 def test_the_alarm_is_the_soonest_moment_named() -> None:
     """And none is known in a new epoch."""
     line, first, second = Line(), place(1), place(2, targets="b")

@@ -2,10 +2,22 @@
 
 from collections.abc import Sequence
 
+import pytest
+
 from stepwell.quota.ledger import Exhausted, Reservation
+from stepwell.quota.reading import Hint
 from stepwell.routing.chain import Step, Target
 from stepwell.routing.verdict import Outcome, Verdict
-from stepwell.routing.waterfall import Deliver, GiveUp, Move, Pause, Reserve, Send, Waterfall
+from stepwell.routing.waterfall import (
+    CHANCES,
+    Deliver,
+    GiveUp,
+    Move,
+    Pause,
+    Reserve,
+    Send,
+    Waterfall,
+)
 
 
 def step(provider: str, model: str = "m", keys: int = 1) -> Step:
@@ -150,3 +162,17 @@ def test_a_pass_after_a_wait_goes_on_like_any_other() -> None:
     target = waterfall.anew()[1]
     assert waterfall.reserved(Reservation(target, 1, 0.0)).target.account == "b"
     assert asked(waterfall.judged(Verdict(Outcome.RATE_LIMITED), "b")) == ["a"]
+
+
+@pytest.mark.parametrize(("hint", "times"), [(Hint(), 9), (Hint(delay=0.0), CHANCES)])
+def test_a_word_that_is_not_kept_is_trusted_only_so_often(hint: Hint, times: int) -> None:
+    """Where nothing was told, the ledger alone decides how often a request comes back."""
+    waterfall = descent([step("a")])
+    move, verdict = waterfall.start(), Verdict(Outcome.RATE_LIMITED, hint)
+    for _ in range(times):
+        assert isinstance(move, Reserve)
+        waterfall.reserved(Reservation(move.targets[0], 1, 0.0))
+        move = waterfall.judged(verdict, "a")
+    assert isinstance(move, Reserve)
+    waterfall.reserved(Reservation(move.targets[0], 1, 0.0))
+    assert isinstance(waterfall.judged(verdict, "a"), GiveUp) is (hint.delay is not None)

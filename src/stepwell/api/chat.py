@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
+from math import inf
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -69,20 +70,23 @@ class ChatCompletions:
         )
         queue = self._queue
         max_wait, free_only = queue.max_wait, route.free_only
+        arrived = held_from = gateway.clock.monotonic()
         if patience.HEADER in headers:
             max_wait = max_wait_of(
                 headers[patience.HEADER], default=max_wait, allowed=queue.allow_wait
             )
+            held_from = arrived if max_wait else -inf
         if FREE_ONLY in headers:
             free_only = wants_free_only(scope["headers"]) or free_only
         return Call(
             request,
             route.steps,
-            gateway.clock.monotonic(),
+            arrived,
             client=principal.name,
             route=route.name,
             max_wait=max_wait,
             free_only=free_only,
+            held_from=held_from,
         )
 
     async def _stream(self, call: Call, presence: Presence, send: Send) -> None:

@@ -28,7 +28,8 @@ class Call(msgspec.Struct):
         free_only: It must cost nothing.
         number: Its place among all requests by arrival; the dispatcher gives it.
         place: Where it stands in the queue now.
-        waited_until: Monotonic time at which its patience ended; -inf before.
+        held_from: Monotonic time from which it may be held at a target that may have room (see
+            `quota.opening`): its arrival, then the end of its patience; -inf if it wants no wait.
         rests: How often it paused before it went down again.
         was_turned_away: It could have waited, but the queue was full.
         route: The name by which it found its steps, for records.
@@ -45,7 +46,7 @@ class Call(msgspec.Struct):
     free_only: bool = False
     number: int | None = None
     place: Place | None = None
-    waited_until: float = -inf
+    held_from: float = -inf
     rests: int = 0
     was_turned_away: bool = False
     route: str = ""

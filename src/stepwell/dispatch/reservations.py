@@ -72,7 +72,7 @@ class Reservations:
                 targets,
                 call.request.tokens,
                 arrived=call.arrived,
-                waits_until=max(deadline, call.waited_until),
+                waits_until=max(deadline, call.held_from),
             )
         if not isinstance(answer, Wait):
             return answer
@@ -108,7 +108,10 @@ class Reservations:
         """Return what the ledger would answer now, and whether the call would line up or wait."""
         deadline = self._waits_until(call)
         seen = await self._ledger.preview(
-            targets, call.request.tokens, arrived=call.arrived, waits_until=deadline
+            targets,
+            call.request.tokens,
+            arrived=call.arrived,
+            waits_until=max(deadline, call.held_from),
         )
         waits = not self._waiting.is_free(targets) or (seen.taken is None and deadline > -inf)
         return seen, waits
@@ -132,7 +135,7 @@ class Reservations:
         try:
             return await self._waiting.reserve(place)
         finally:
-            call.place, call.waited_until = None, place.over
+            call.place, call.held_from = None, place.over
             call.trail.waited += self._clock.monotonic() - since
 
     def _place(self, call: Call, targets: Sequence[Reservable], deadline: float) -> Place:
@@ -144,7 +147,7 @@ class Reservations:
             call.request.tokens,
             arrived=call.arrived,
             deadline=deadline,
-            over=call.waited_until,
+            over=call.held_from,
         )
 
     def _deadline(self, call: Call, *, may_wait: bool) -> float:

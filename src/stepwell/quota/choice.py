@@ -7,7 +7,8 @@
 2. A request gives up when every target is hard-blocked or has refused or failed a call, anyone's,
    since the request arrived. That is the rule of evidence.
 3. Otherwise evidence is on its way, and the request waits for it. Where room surely comes within a
-   moment, it waits for that instead.
+   moment, it waits for that instead; and where it may have come already, until that is known
+   (`opening`).
 
 Slow start is a queue and no sign of emptiness: a refusal that left only it behind does not answer
 for those in the queue, but they do not probe past it either.

@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf
+from operator import attrgetter
 from typing import Any, Final, Self
 
 from stepwell.quota.gate import known
@@ -33,6 +34,7 @@ from stepwell.quota.laws.first_call import ANY
 from stepwell.quota.laws.law import Gauge, Kind, Law, Outcome
 from stepwell.quota.ledger import Block, LimitStatus
 from stepwell.quota.limit import Limit
+from stepwell.quota.opening import Opening
 from stepwell.quota.proofs import STRONG, WEAK, Proofs
 from stepwell.quota.reading import Reading
 from stepwell.quota.traffic import Served, Traffic
@@ -199,6 +201,17 @@ class Count:
     def may_have_opened(self, after: float, now: float, tokens: int) -> bool:
         """Tell whether by any law there may be room now since a moment, and not since before it."""
         return any(after < law.may_open(tokens, now) <= now for law in self.laws)
+
+    def opening(self, now: float, tokens: int) -> Opening | None:
+        """Return between which moments there is room by the law that soonest has it for sure.
+
+        None if there is none now by any law, and while no refusal has shown that there is a limit.
+        """
+        if not self.proofs.is_confirmed and self.source != "learned":
+            return None
+        openings = [Opening(law.may_open(tokens, now), law.opens(tokens, now)) for law in self.laws]
+        coming = [each for each in openings if each.since <= now and each.by < inf]
+        return min(coming, key=attrgetter("by"), default=None)
 
     def block(self, key: str, now: float, tokens: int, least: int) -> Block:
         opens, may_open = self.opens(now, tokens), self.may_open(now, least)

@@ -16,6 +16,7 @@ from stepwell.quota.gate import Gate
 from stepwell.quota.laws.law import Outcome
 from stepwell.quota.ledger import Bench, Block, Ended, Report, Reservable, TargetStatus
 from stepwell.quota.limit import Scope
+from stepwell.quota.opening import Opening
 from stepwell.quota.pool import Pool, Tally
 from stepwell.quota.reading import Reading
 from stepwell.quota.slow_start import SlowStart
@@ -153,6 +154,14 @@ class Desk:
                     return opens
         return now
 
+    def _opening(self, now: float, tokens: int) -> Opening | None:
+        """Return when all that counts against it has room, where it may have that already."""
+        need = self.calibration.likely(tokens)
+        counts = [count for pool in self.pools for count in pool.counts]
+        return Opening.of_all(
+            count.opening(now, need) for count in counts if count.opens(now, need) > now
+        )
+
     def _change(self) -> None:
         """Something is otherwise from now on, also for all who share a pool."""
         for pool in self.pools:
@@ -177,11 +186,15 @@ class Desk:
         if block.reason == "count" and self._probes:
             block = replace(block, hard=False)  # what it comes to will tell more than we know
         least = self.calibration.least(tokens)
-        answered = any(pool.has_answered(arrived, now, least, waits_until) for pool in self.pools)
+        since = max(arrived, min(waits_until, now))
+        answered = any(pool.has_answered(arrived, since, now, least) for pool in self.pools)
         flying = bool(self.own.in_flight or self.shared.in_flight)
         probe_at = self._probe_at(now)
         if block.is_ending and block.until is not None and _may_be_over(block, now):
             probe_at = max(probe_at, block.until)  # in a moment it need not be asked whether it is
+        opening = self._opening(now, tokens) if block.reason == "count" and not block.hard else None
+        if opening is not None and waits_until > -inf and opening.holds(since, now):
+            answered, probe_at = False, max(probe_at, opening.asked_at(now))
         return Standing.of(block, answered=answered, probe_at=probe_at, flying=flying)
 
     def status(self, now: float) -> TargetStatus:

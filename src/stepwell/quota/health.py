@@ -53,8 +53,11 @@ class Health:
         self.refused_from = started
 
     def is_refused_since(self, arrived: float, now: float) -> bool:
-        """Tell whether a call was refused or failed since `arrived`, and the told delay goes on."""
-        return self.refused_at >= arrived and now < self._refused_until
+        """Tell whether a call was refused or failed since `arrived`, and nothing is newer.
+
+        A younger call that was served is, and that the told delay has passed.
+        """
+        return self.is_wary and self.refused_at >= arrived and now < self._refused_until
 
     def evidence_from(self, since: float, now: float) -> float:
         """Return the moment after which no window may have moved, if the last refusal is evidence.

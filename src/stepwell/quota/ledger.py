@@ -235,7 +235,9 @@ class Ledger(Protocol):
             arrived: Monotonic time at which the request came in, for the rule of evidence.
             waits_until: Monotonic time until which it can wait. Where room is told or counted to
                 come by then, it waits for it instead of probing. If that time has passed, it counts
-                whether a window may have moved since then.
+                whether a window may have moved since then, and where one may have moved already and
+                surely will have soon, it is held until then (`quota/opening.py`). -inf if it wants no
+                wait but for evidence.
         """
         ...
 

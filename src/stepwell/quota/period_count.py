@@ -14,6 +14,7 @@ from stepwell.quota.gate import known
 from stepwell.quota.laws.law import Kind, Outcome
 from stepwell.quota.ledger import Block, LimitStatus
 from stepwell.quota.limit import Limit, Metric
+from stepwell.quota.opening import Opening
 from stepwell.quota.period import Period, Wall
 from stepwell.quota.reading import Reading
 from stepwell.quota.traffic import Served, Traffic
@@ -119,6 +120,10 @@ class PeriodCount:
     def may_have_opened(self, after: float, now: float, tokens: int) -> bool:
         """See `Count.may_have_opened`."""
         return after < self.opens(now, tokens) <= now
+
+    def opening(self, _now: float, _tokens: int) -> Opening | None:
+        """See `Count.opening`. When a period begins is known."""
+        return None
 
     def block(self, key: str, now: float, tokens: int, least: int) -> Block:
         hard = self._confirmed > self._wall.unix(now) and self.opens(now, least) > now

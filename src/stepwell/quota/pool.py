@@ -258,14 +258,15 @@ class Pool:
         """Remember a refusal, to explain later ones."""
         self._log.refuse(outcome)
 
-    def has_answered(self, arrived: float, now: float, tokens: int, waits_until: float) -> bool:
+    def has_answered(self, arrived: float, since: float, now: float, tokens: int) -> bool:
         """Tell whether a call was refused or failed since `arrived`, and that is still news.
 
-        It is not if the told delay has passed, or a window may have moved since it was sent.
+        It is not if the told delay has passed, or a window may have moved since it was sent, or since
+        the search for room began, or the wait for it ended.
         """
         if not self.health.is_refused_since(arrived, now):
             return False
-        sent = self.health.evidence_from(max(arrived, min(waits_until, now)), now)
+        sent = self.health.evidence_from(since, now)
         return not any(count.may_have_opened(sent, now, tokens) for count in self.counts)
 
     def cooldown(self, bench: Bench) -> Cooldown:

@@ -47,7 +47,8 @@ class Place:
         tokens: What it needs.
         arrived: Monotonic time of the request's arrival, for the rule of evidence.
         deadline: Monotonic time until which it waits for quota; -inf if it waits for evidence only.
-        over: Monotonic time at which its patience ended; -inf if it had none, or has it still.
+        over: Monotonic time from which it may be held at a target that may have room: its arrival, or
+            the end of its patience; -inf if it wants no wait.
         asks: What it is to ask for now: `targets`, without what is kept for a larger request.
         passed: How often somebody behind it was served where it could not be.
     """
@@ -98,6 +99,11 @@ class Place:
     @property
     def is_patient(self) -> bool:
         return self.deadline > -inf
+
+    @property
+    def since(self) -> float:
+        """Monotonic time since when it looks for room, or for evidence that there is none."""
+        return max(self.arrived, self.over)
 
     @property
     def asks_for_all(self) -> bool:
@@ -188,8 +194,9 @@ class Line:
         self.wanted: Counter[str] = Counter()
         self._groups: dict[frozenset[str], _Group] = {}
         self._walls: dict[frozenset[str], _Wall] = {}
-        # The first to come of those who wait for evidence at these targets for so many tokens.
-        self._doubts: dict[tuple[frozenset[str], int], int] = {}
+        # Of those who wait for evidence at these targets for so many tokens, and may be held there or
+        # not: the first to come, and since when the first looks for room.
+        self._doubts: dict[tuple[frozenset[str], int, bool], tuple[int, float]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._clients.values()))
@@ -261,8 +268,8 @@ class Line:
             self.alarm = min(self.alarm, answer.until)
         keys = _keys(place)
         if not place.is_patient:
-            doubt = (keys, place.tokens)
-            self._doubts[doubt] = min(place.number, self._doubts.get(doubt, place.number))
+            number, since = self._doubts.get(_doubt(place), (place.number, inf))
+            self._doubts[_doubt(place)] = min(place.number, number), min(place.since, since)
             return
         if not place.spent and place.asks_for_all and isinstance(answer, Exhausted):
             place.spent = True
@@ -319,7 +326,8 @@ class Line:
             return False
         if not place.is_patient:
             place.asks = place.targets
-            return self._doubts.get((place.keys, place.tokens), inf) > place.number
+            doubt = self._doubts.get(_doubt(place))
+            return doubt is None or place.number < doubt[0] or place.since < doubt[1]
         wall = self._walls.get(place.keys)
         if wall is not None and wall.stops(place):
             return False
@@ -350,6 +358,11 @@ def soonest(answer: Wait | Exhausted) -> float:
 def _may_end(block: Block) -> float:
     end = block.until if block.may_end is None else block.may_end
     return -inf if end is None else end
+
+
+def _doubt(place: Place) -> tuple[frozenset[str], int, bool]:
+    """Return who hears the same as a place, but for what it has heard since it came."""
+    return place.keys, place.tokens, place.over > -inf
 
 
 def _keys(place: Place) -> frozenset[str]:

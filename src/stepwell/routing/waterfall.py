@@ -27,8 +27,9 @@ from stepwell.routing.verdict import Outcome, Then, Verdict
 ReplyT = TypeVar("ReplyT")
 
 
-# How often a request comes back to those that refused it for rates: each time the ledger decides
-# whether that makes sense, and a provider that refuses whatever it tells must not hold it for ever.
+# How often a request comes back to those that refused it for rates, whatever they told of when to: each
+# time the ledger decides whether that makes sense, and a provider that does not keep its word must not
+# hold it for ever. Where nothing is told, the ledger alone decides.
 CHANCES: Final = 2
 
 
@@ -101,6 +102,7 @@ class Waterfall(Generic[ReplyT]):
         "_sent",
         "_spare",
         "_too_large",
+        "_was_told",
         "failed",
     )
 
@@ -110,6 +112,7 @@ class Waterfall(Generic[ReplyT]):
         self._spare: list[Hop] = []
         self._refused: list[Hop] = []
         self._chances = CHANCES
+        self._was_told = False  # one that refused it since it was asked last told until when
         self._second_pass = False
         self._held: tuple[Outcome, ReplyT] | None = None
         self._all_too_large = True
@@ -155,6 +158,7 @@ class Waterfall(Generic[ReplyT]):
                 self._spare.append(hop)
             elif verdict.outcome is Outcome.RATE_LIMITED:
                 self._refused.append(hop)
+                self._was_told = self._was_told or verdict.hint.delay is not None
             return self._reserve()
         return self._second_opinion(verdict.outcome, reply, hop[0])
 
@@ -214,7 +218,8 @@ class Waterfall(Generic[ReplyT]):
 
     def _ask_again(self) -> Move[ReplyT]:
         """Ask the ledger also for those that refused: their windows may have moved meanwhile."""
-        self._chances -= 1
+        self._chances -= self._was_told
+        self._was_told = False
         again = {*self._refused, *self._left}
         self._left = [hop for hop in self._hops if hop in again]
         self._refused = []
