@@ -55,6 +55,22 @@ def relay(clock: FakeClock) -> Make:
     return make
 
 
+class Taken:
+    """A sink that keeps what it takes; after so many pieces it fails."""
+
+    quiet_since = 0.0
+
+    def __init__(self, most: int = 1000, error: Exception | None = None) -> None:
+        self.pieces: list[bytes] = []
+        self._most = most
+        self._error = error
+
+    async def write(self, events: bytes) -> None:
+        self.pieces.append(events)
+        if self._error is not None and len(self.pieces) == self._most:
+            raise self._error
+
+
 async def read(relay: Relay) -> bytes:
     """Look ahead, then take everything."""
     await relay.look_ahead()
@@ -63,13 +79,11 @@ async def read(relay: Relay) -> bytes:
 
 async def pieces_of(relay: Relay) -> list[bytes]:
     """Take what follows when it was looked ahead."""
-    pieces: list[bytes] = []
-
-    async def write(piece: bytes) -> None:
-        pieces.append(piece)
-
-    await relay.pour(write)
-    return pieces
+    taken = Taken()
+    if ahead := relay.ahead():
+        await taken.write(ahead)
+    await relay.pour(taken)
+    return taken.pieces
 
 
 # --- looking ahead
@@ -377,15 +391,10 @@ def test_only_a_whole_event_of_content_goes_out_unseen(event: bytes, is_plain: b
 @pytest.mark.parametrize("error", [TimeoutError(), ConnectionResetError(), httpx.WriteError("")])
 async def test_an_error_of_the_writers_is_no_break(error: Exception, relay: Make) -> None:
     """A client whose connection fails says nothing of the provider, though the errors look alike."""
-    stream = relay(HELLO, HELLO, STOP, DONE)
+    stream = relay(HELLO, HELLO, HELLO, STOP, DONE)
     await stream.look_ahead()
-    written: list[bytes] = []
-
-    async def write(piece: bytes) -> None:
-        written.append(piece)
-        if len(written) == 2:
-            raise error
-
+    stream.ahead()
+    taken = Taken(2, error)
     with pytest.raises(type(error)):
-        await stream.pour(write)
-    assert (written, stream.broken) == ([HELLO, HELLO], "")
+        await stream.pour(taken)
+    assert (taken.pieces, stream.broken) == ([HELLO, HELLO], "")

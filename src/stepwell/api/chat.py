@@ -6,7 +6,7 @@ from functools import lru_cache
 from starlette.types import Message, Receive, Scope, Send
 
 from stepwell.api import patience
-from stepwell.api.auth import HEADERS, principal_of
+from stepwell.api.auth import HEADERS, SEND, principal_of
 from stepwell.api.body import read_json_body
 from stepwell.api.envelope import Headers, encode, envelope, trail_headers
 from stepwell.api.explain import answer_with_explanation, wants_explanation
@@ -46,7 +46,7 @@ class ChatCompletions:
         gateway.enter(presence)
         try:
             if call.request.stream:
-                await self._stream(call, presence, send)
+                await self._stream(call, presence, send, scope[SEND])
             else:
                 with presence, await gateway.dispatcher.descend(call) as answer:
                     presence.stop()
@@ -82,9 +82,10 @@ class ChatCompletions:
             free_only=free_only,
         )
 
-    async def _stream(self, call: Call, presence: Presence, send: Send) -> None:
+    async def _stream(self, call: Call, presence: Presence, start: Send, send: Send) -> None:
         gateway = self._gateway
-        async with EventStream(
+        with EventStream(
+            start,
             send,
             clock=gateway.clock,
             ping=gateway.settings.streams.ping,
@@ -96,7 +97,7 @@ class ChatCompletions:
             except Exception as error:
                 if not events.is_open:
                     raise  # a real status and JSON body
-                await events.write(self._event_of(self._tellable(error)))
+                await events.tell(self._event_of(self._tellable(error)))
                 await events.close()
 
     async def _relay(self, call: Call, presence: Presence, events: EventStream) -> None:
@@ -105,8 +106,8 @@ class ChatCompletions:
             try:
                 await events.open(answer_headers(answer))
                 if events.was_early:
-                    await events.write(_story_of(answer))
-                await answer.pour(events.write)
+                    await events.tell(_story_of(answer))
+                await answer.pour(events)
                 presence.stop()
                 await events.close()
                 await answer.drain()

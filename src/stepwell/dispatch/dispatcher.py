@@ -35,7 +35,7 @@ from stepwell.routing.waterfall import (
     hops_of,
 )
 from stepwell.upstream.client import Endpoint, Reply
-from stepwell.upstream.relay import Write
+from stepwell.upstream.relay import Sink
 
 Sent: TypeAlias = tuple[Send, Reply]  # a call that was made, and what came back
 
@@ -105,7 +105,7 @@ class Dispatcher:
         except BaseException as error:
             self._finish(call, error)
             raise
-        return Answer(call, source, go_on=self._go_on, finish=self._finish)
+        return Answer(call, source, clock=self._clock, go_on=self._go_on, finish=self._finish)
 
     async def explain(self, call: Call) -> Explanation:
         """Say what `descend` would do first; do nothing, and change nothing."""
@@ -188,7 +188,7 @@ class Dispatcher:
         fitting = self._sizes.fitting(call.steps, call.request.tokens)
         return exhaustion(call, retry_after(fitting, blocks, self._clock.monotonic()))
 
-    async def _go_on(self, call: Call, broken: Source, write: Write) -> None:
+    async def _go_on(self, call: Call, broken: Source, sink: Sink) -> None:
         """Write what follows where a stream broke; see Continuation."""
         continuation = Continuation(
             call,
@@ -198,7 +198,7 @@ class Dispatcher:
             redact=self._redact,
             descend=self._descend,
         )
-        await continuation.pour(write)
+        await continuation.pour(sink)
 
     def _finish(
         self, call: Call, error: BaseException | None, source: Source | None = None
