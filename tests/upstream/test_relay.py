@@ -82,7 +82,8 @@ async def pieces_of(relay: Relay) -> list[bytes]:
     taken = Taken()
     if ahead := relay.ahead():
         await taken.write(ahead)
-    await relay.pour(taken)
+    if last := await relay.pour(taken):
+        await taken.write(last)
     return taken.pieces
 
 

@@ -92,27 +92,21 @@ class ChatCompletions:
             doing=lambda: gateway.dispatcher.doing(call),
         ) as events:
             try:
-                with presence:
-                    await self._relay(call, presence, events)
+                with presence, await gateway.dispatcher.descend(call) as answer:
+                    try:
+                        await events.open(answer_headers(answer))
+                        if events.was_early:
+                            await events.tell(_story_of(answer))
+                        last = await answer.pour(events)
+                        presence.stop()
+                        await events.close(last)
+                        await answer.drain()
+                    finally:
+                        await answer.aclose()
             except Exception as error:
                 if not events.is_open:
                     raise  # a real status and JSON body
-                await events.tell(self._event_of(self._tellable(error)))
-                await events.close()
-
-    async def _relay(self, call: Call, presence: Presence, events: EventStream) -> None:
-        answer = await self._gateway.dispatcher.descend(call)
-        with answer:
-            try:
-                await events.open(answer_headers(answer))
-                if events.was_early:
-                    await events.tell(_story_of(answer))
-                await answer.pour(events)
-                presence.stop()
-                await events.close()
-                await answer.drain()
-            finally:
-                await answer.aclose()
+                await events.close(self._event_of(self._tellable(error)))
 
     def _tellable(self, error: Exception) -> StepwellError:
         """Return what the client may know of an error; the log is told the rest."""

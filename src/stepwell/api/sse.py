@@ -92,13 +92,13 @@ class EventStream:
             return self._write_later(events)
         return self._send({"type": "http.response.body", "body": events, "more_body": True})
 
-    async def close(self) -> None:
-        """End the response, once; nothing is sent after it."""
+    async def close(self, last: bytes = b"") -> None:
+        """End the response, once, with the last of its events; nothing is sent after it."""
         if self._pinging is not None:
             await self._ping_sent()
         if not self._is_closed:
             self._is_closed = True
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _open(self, headers: Headers) -> None:
         self.is_open = True

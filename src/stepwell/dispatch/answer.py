@@ -114,7 +114,8 @@ class Answer:
         call: What it answers.
         source: Where it comes from, at first.
         clock: For all time.
-        go_on: Writes what follows where the source broke, or raises StreamBroken.
+        go_on: Writes what follows where the source broke but for the last, which it returns, or
+            raises StreamBroken.
         finish: Told at the end what the request ended with, an error or None.
 
     Attributes:
@@ -129,7 +130,7 @@ class Answer:
         source: Source,
         *,
         clock: Clock,
-        go_on: Callable[[Call, Source, Sink], Awaitable[None]],
+        go_on: Callable[[Call, Source, Sink], Awaitable[bytes]],
         finish: Callable[[Call, BaseException | None, Source], object],
     ) -> None:
         self._call = call
@@ -156,24 +157,31 @@ class Answer:
         """Settle the quota and let go of the upstream, wherever the stream stands."""
         await self._source.aclose()
 
-    async def pour(self, sink: Sink) -> None:
+    async def pour(self, sink: Sink) -> bytes:
         """Write the stream, whole events at a time, to its true end.
+
+        Returns:
+            The last of it, which is to be sent together with the end.
 
         Raises:
             StreamBroken: It broke after content and no other model could go on.
         """
         source = self._source
         relay = source.relay
-        if ahead := relay.ahead():
-            await put(sink, ahead, self._clock)
-        # In a task of its own, because each event wakes all frames of a task down to the one that
-        # waits, and around this one stand those of the server, the host and ourselves.
-        pouring = relay.pour(sink)
-        await (pouring if source.is_bound else asyncio.create_task(pouring, name=_POURING))
-        if missing := await source.end():
-            await put(sink, missing, self._clock)
+        last = relay.ahead()
+        if not relay.is_done:
+            if last:
+                await put(sink, last, self._clock)
+            # In a task of its own, because each event wakes all frames of a task down to the one that
+            # waits, and around this one stand those of the server, the host and ourselves.
+            pouring = relay.pour(sink)
+            last = await (
+                pouring if source.is_bound else asyncio.create_task(pouring, name=_POURING)
+            )
+        missing = await source.end()
         if relay.broken:
-            await self._go_on(self._call, source, sink)
+            return await self._go_on(self._call, source, sink)
+        return last + missing
 
     async def drain(self) -> None:
         """After the last piece was sent: let the upstream end, so that its connection is kept."""

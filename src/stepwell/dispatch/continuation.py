@@ -55,23 +55,26 @@ class Continuation:
         self._splice = Splice(broken.relay.kept or (), broken.relay.text())
         self._broke: list[Target] = []
 
-    async def pour(self, sink: Sink) -> None:
+    async def pour(self, sink: Sink) -> bytes:
         """Write more events of the first stream, to its true end.
+
+        Returns:
+            The last of them, which is to be sent together with the end.
 
         Raises:
             StreamBroken: Nobody can go on, or all that could have broken too.
         """
         spliced = _Spliced(self._splice, sink)
-        source = self._first
+        source, last = self._first, b""
         while source.relay.broken:
             source = await self._after(source)
             async with aclosing(source):
                 await put(sink, _resumed_by(source.step), self._clock)
                 if ahead := source.relay.ahead():
                     await put(spliced, ahead, self._clock)
-                await source.relay.pour(spliced)
-                if missing := await source.end():
-                    await put(sink, missing, self._clock)
+                last = await source.relay.pour(spliced)
+                last = self._splice.feed(last) + await source.end()
+        return last
 
     async def _after(self, broken: Source) -> Source:
         """Return who goes on; see `pour`."""

@@ -188,8 +188,8 @@ class Dispatcher:
         fitting = self._sizes.fitting(call.steps, call.request.tokens)
         return exhaustion(call, retry_after(fitting, blocks, self._clock.monotonic()))
 
-    async def _go_on(self, call: Call, broken: Source, sink: Sink) -> None:
-        """Write what follows where a stream broke; see Continuation."""
+    async def _go_on(self, call: Call, broken: Source, sink: Sink) -> bytes:
+        """Write what follows where a stream broke but for the last; see Continuation."""
         continuation = Continuation(
             call,
             broken,
@@ -198,7 +198,7 @@ class Dispatcher:
             redact=self._redact,
             descend=self._descend,
         )
-        await continuation.pour(sink)
+        return await continuation.pour(sink)
 
     def _finish(
         self, call: Call, error: BaseException | None, source: Source | None = None

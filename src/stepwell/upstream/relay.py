@@ -171,7 +171,12 @@ class Relay:
         """Read until the stream is an answer, has failed, or has ended; nothing is sent yet."""
         size = 0
         while not (self._is_decided() or (self._eof and not self._rest)):
-            chunk = self._rest or await self._read_chunk()
+            try:
+                chunk = self._rest or await self._read_body()
+            except BREAKS as error:
+                self.broken = _lost(error)
+                return
+            self._eof = not chunk
             events, self._rest = self._first_of(chunk)
             for number, event in enumerate(events, 1):
                 size += len(event)
@@ -184,13 +189,16 @@ class Relay:
             if size > MAX_HELD_BYTES or len(self._held) > MAX_HELD_EVENTS:
                 self.is_answer = True
 
-    async def pour(self, sink: Sink) -> None:
+    async def pour(self, sink: Sink) -> bytes:
         """Write whole events in the bytes that came, until the stream has ended or broken.
 
         What came while it was looked ahead goes out before: see `ahead`.
 
         Args:
             sink: Takes them; its errors pass through.
+
+        Returns:
+            The last of them, with the `[DONE]`, for whoever can send it together with the end.
         """
         read, write, monotonic = self._read_body, sink.write, self._clock.monotonic
         seconds, kept = self._idle_timeout, self.kept
@@ -213,6 +221,8 @@ class Relay:
                         self._eof = not chunk
                         piece = self._relayed(chunk)
                         is_even, has_ended = self._is_even(), self._has_ended()
+                        if self.is_done:
+                            return piece
                         if not piece:
                             idle.due = monotonic() + seconds
                             continue
@@ -225,10 +235,8 @@ class Relay:
             if not idle.has_passed:
                 raise  # the writer's own
             self.broken = "stalled"
-        if self._is_finished:
-            self.broken = ""  # the answer is whole, whatever became of the connection after it
-        elif not self.broken:
-            self.broken = "truncated"
+        self._judge_end()
+        return b""
 
     def ahead(self) -> bytes:
         """Return what came while it was looked ahead, as far as it goes out; once."""
@@ -263,6 +271,12 @@ class Relay:
     def _has_ended(self) -> bool:
         return bool(self.broken) or self.is_done or self._eof
 
+    def _judge_end(self) -> None:
+        if self._is_finished:
+            self.broken = ""  # the answer is whole, whatever became of the connection after it
+        elif not self.broken:
+            self.broken = "truncated"
+
     def _is_even(self) -> bool:
         """Whether the next chunk begins with an event, and one that may go out undecoded."""
         return not (self._every_choice or self._splitter.holds)
@@ -277,10 +291,12 @@ class Relay:
 
     def _first_of(self, chunk: bytes) -> tuple[Sequence[bytes], bytes]:
         """Return the first event of a chunk and the rest, or all events where that is not as easy."""
+        if is_one_data_line(chunk) and not self._splitter.holds:
+            return (chunk,), b""
         if not (self._splitter.holds or chunk.startswith(b"\n") or CR in chunk):
             end = chunk.find(b"\n\n") + 2
             if end >= 2:
-                return [chunk[:end]], chunk[end:]
+                return (chunk[:end],), chunk[end:]
         return self._split(chunk), b""
 
     async def _read_chunk(self) -> bytes:
