@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from stepwell.testing import FakeClock
-from stepwell.upstream.relay import MAX_HELD_BYTES, MAX_HELD_EVENTS, Relay, is_plain_event
+from stepwell.upstream.relay import MAX_HELD_BYTES, MAX_HELD_EVENTS, PlainEvents, Relay
 
 Chunk = bytes | Exception | float
 Make = Callable[..., Relay]
@@ -358,32 +358,64 @@ async def test_draining_waits_for_the_end_but_not_long(clock: FakeClock, relay: 
 # --- one event a chunk
 
 
-@pytest.mark.parametrize(
-    ("event", "is_plain"),
-    [
-        (HELLO, True),
-        (delta(content='it said "error" and "usage": 3'), True),
-        (delta(content="[DONE]"), True),
-        (b'data: {"usage": null, "error_code": 1}\n\n', True),
-        (STOP, False),
-        (USAGE, False),
-        (DONE, False),
-        (b'data: {"error": null}\n\n', False),
-        (b'data: {"base_resp" : {}}\n\n', False),
-        (HELLO + HELLO, False),
-        (HELLO[:-1], False),
-        (HELLO[5:], False),
-        (HELLO.replace(b"\n", b"\r\n"), False),
-        (b'data: {"a":\ndata: 1}\n\n', False),
-        (b'data: {"a":\rdata: 1}\n\n', False),
-        (b": comment\n\n", False),
-        (b"\n", False),
-        (b"", False),
-    ],
-)
+SEEN: list[tuple[bytes, bool]] = [
+    (HELLO, True),
+    (delta(content='it said "error" and "usage": 3'), True),
+    (delta(content="[DONE]"), True),
+    (b'data: {"usage": null, "error_code": 1}\n\n', True),
+    (STOP, False),
+    (USAGE, False),
+    (DONE, False),
+    (b'data: {"error": null}\n\n', False),
+    (b'data: {"base_resp" : {}}\n\n', False),
+    (HELLO + HELLO, False),
+    (HELLO[:-1], False),
+    (HELLO[5:], False),
+    (HELLO.replace(b"\n", b"\r\n"), False),
+    (b'data: {"a":\ndata: 1}\n\n', False),
+    (b'data: {"a":\rdata: 1}\n\n', False),
+    (b": comment\n\n", False),
+    (b"\n", False),
+    (b"", False),
+]
+
+
+@pytest.mark.parametrize(("event", "is_plain"), SEEN)
 def test_only_a_whole_event_of_content_goes_out_unseen(event: bytes, is_plain: bool) -> None:
     """Whatever may say more than a text is looked at; the names inside a text say nothing."""
-    assert is_plain_event(event) == is_plain
+    assert PlainEvents().has(event) == is_plain
+
+
+@pytest.mark.parametrize(("event", "is_plain"), SEEN)
+@pytest.mark.parametrize(
+    "before",
+    [
+        HELLO,
+        delta(content="x", role="assistant"),
+        b'data: {"usage":null,"delta":1}\n\n',
+        b'data: {"usage":"delta"}\n\n',
+        b'data: {"delta":"error"}\n\n',
+        b"data: {}\n\n",
+    ],
+)
+def test_what_is_plain_does_not_depend_on_what_came_before(
+    before: bytes, event: bytes, is_plain: bool
+) -> None:
+    """How the first event of a stream began is only a shorter way to the same."""
+    events = PlainEvents()
+    events.has(before)
+    assert events.has(event) == is_plain
+    assert events.has(HELLO)
+
+
+def test_a_mark_is_seen_where_a_known_beginning_ends() -> None:
+    """No beginning is remembered inside a field, whose other half may be a mark."""
+    events = PlainEvents()
+    assert events.has(b'data: {"a":"delta"}\n\n')
+    assert not events.has(b'data: {"a":1,"usage":3}\n\n')
+    assert events.has(b'data: {"choices":[{"delta":{}}]}\n\n')
+    assert not events.has(b'data: {"choices":[{"error":{}}]}\n\n')
+    assert not events.has(b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n')
 
 
 # --- whoever is written to

@@ -17,6 +17,7 @@ from stepwell.clock import Alarm, Clock, Deadline
 from stepwell.upstream.completion import decode, glance, read_content, text_of
 from stepwell.upstream.sse import (
     CR,
+    LF,
     EventSplitter,
     EventTooLarge,
     event_data,
@@ -46,6 +47,11 @@ _MARK: Final = re.compile(
 )
 
 
+# What nearly every event begins and ends with.
+_START: Final = b"data: {"
+_END: Final = b"}\n\n"
+
+
 class Sink(Protocol):
     """Where a stream's events go.
 
@@ -68,15 +74,40 @@ async def put(sink: Sink, events: bytes, clock: Clock) -> None:
     sink.quiet_since = clock.monotonic()
 
 
-def is_plain_event(chunk: bytes) -> bool:
-    """Tell whether a chunk is one whole event that only carries content, as most chunks are."""
-    return (
-        chunk.endswith(b"}\n\n")
-        and chunk.startswith(b"data: {")
-        and chunk.find(b"\n") == len(chunk) - 2
-        and CR not in chunk
-        and not _MARK.search(chunk)  # nor `[DONE]`: that is no data that begins with a brace
-    )
+class PlainEvents:
+    """Tells which chunks are one whole event that only carries content, as most chunks are.
+
+    All events of a stream begin alike, as a rule, with its id, time and model. What the first of them
+    begins with, up to its delta, is not searched again. The ways to cut and to search are those that
+    cost least: Python parses the arguments of `find`, `startswith` and `endswith` each time.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known = _START
+
+    def has(self, chunk: bytes) -> bool:
+        """Tell whether it is one."""
+        known = self._known
+        rest = chunk.removeprefix(known).removesuffix(_END)
+        if len(known) + len(rest) + len(_END) != len(chunk):
+            return known is not _START and PlainEvents().has(chunk)
+        # Nor `[DONE]`: that is no data that begins with a brace.
+        if LF in rest or CR in rest or _MARK.search(rest):
+            return False
+        if known is _START:
+            self._known = _beginning(chunk)
+        return True
+
+
+def _beginning(event: bytes) -> bytes:
+    """Return what stands before the delta of a plain event.
+
+    It ends with a brace or a comma, so that no mark begins in it and goes on after it.
+    """
+    before = event.partition(b'"delta"')[0]
+    return before if before != event and before.endswith((b"{", b",")) else _START
 
 
 def first_marker(data: bytes) -> int:
@@ -203,6 +234,7 @@ class Relay:
         read, write, monotonic = self._read_body, sink.write, self._clock.monotonic
         seconds, kept = self._idle_timeout, self.kept
         is_even, has_ended = self._is_even(), self._has_ended()
+        is_plain = PlainEvents().has
         idle = Deadline(self._clock, seconds, alarm=self._alarm)
         try:
             with idle:
@@ -213,7 +245,7 @@ class Relay:
                     except BREAKS as error:
                         self.broken = _lost(error)
                         break
-                    if is_even and is_plain_event(chunk):
+                    if is_even and is_plain(chunk):
                         self.events += 1
                         if kept is not None:
                             kept.append(chunk)

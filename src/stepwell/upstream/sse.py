@@ -26,8 +26,8 @@ MAX_EVENT = 8 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
 
-# As a number, because to look for a byte string in bytes costs Python four times as much.
-CR = ord("\r")
+# As numbers, because to look for a byte string in bytes costs Python four times as much.
+CR, LF = b"\r\n"
 
 # Atomic, so that CR LF is never taken for two line ends.
 _LINE_END = re.compile(rb"(?>\r\n?|\n)")
