@@ -48,6 +48,7 @@ class Dispatcher:
         ledger: Who has room.
         endpoints: The way to each account, by its name.
         total: Seconds until an answer must have begun.
+        first_token: Seconds until an attempt's stream must have begun.
         queue_size: Requests that may wait for quota at once.
         resume: Let another model go on with a broken stream.
         redact: Takes secrets out of a text.
@@ -65,6 +66,7 @@ class Dispatcher:
         ledger: Ledger,
         endpoints: Mapping[str, Endpoint],
         total: float,
+        first_token: float,
         queue_size: int,
         resume: bool,
         redact: Callable[[str], str],
@@ -74,6 +76,7 @@ class Dispatcher:
         self._clock = clock
         self._ledger = ledger
         self._total = total
+        self._first_token = first_token
         self._alarm = Alarm(clock)
         self._resume = resume
         self._redact = redact
@@ -130,6 +133,8 @@ class Dispatcher:
         waterfall: Waterfall[Sent] = Waterfall(self._hops(fitting))
         try:
             soonest = call.steps[0].timeout
+            if call.request.stream:
+                soonest = min(soonest, self._first_token)
             with Deadline(
                 self._clock, self._total, alarm=self._alarm, soonest=soonest
             ) as call.deadline:
