@@ -82,10 +82,11 @@ class PlainEvents:
     cost least: Python parses the arguments of `find`, `startswith` and `endswith` each time.
     """
 
-    __slots__ = ("_known",)
+    __slots__ = ("_has_seen_one", "_known")
 
     def __init__(self) -> None:
         self._known = _START
+        self._has_seen_one = False
 
     def has(self, chunk: bytes) -> bool:
         """Tell whether it is one."""
@@ -96,7 +97,8 @@ class PlainEvents:
         # Nor `[DONE]`: that is no data that begins with a brace.
         if LF in rest or CR in rest or _MARK.search(rest):
             return False
-        if known is _START:
+        if not self._has_seen_one:
+            self._has_seen_one = True
             self._known = _beginning(chunk)
         return True
 
@@ -107,7 +109,8 @@ def _beginning(event: bytes) -> bytes:
     It ends with a brace or a comma, so that no mark begins in it and goes on after it.
     """
     before = event.partition(b'"delta"')[0]
-    return before if before != event and before.endswith((b"{", b",")) else _START
+    is_fit = before != event and before.rstrip(b" ").endswith((b"{", b","))
+    return before if is_fit else _START
 
 
 def first_marker(data: bytes) -> int:
