@@ -37,7 +37,9 @@ _READ: Final[Mapping[str, tuple[Callable[[msgspec.Raw], Any], str]]] = MappingPr
 MAX_CHOICES: Final = 128
 
 # Another model can go on with plain text only: what it says next must not depend on any of these.
-_BEYOND_TEXT: Final = ("tools", "functions", "response_format", "logprobs", "audio", "modalities")
+_BEYOND_TEXT: Final = frozenset(
+    {"tools", "functions", "response_format", "logprobs", "audio", "modalities"}
+)
 _NO_FIELDS: Final[Fields] = {}
 
 # Bytes of a body in which it is worth to look for payloads.
@@ -159,7 +161,9 @@ class ChatRequest:
     @property
     def is_resumable(self) -> bool:
         """Whether another model may go on where a broken stream stopped."""
-        return self.choices == 1 and not any(map(self.has, _BEYOND_TEXT))
+        if self.choices != 1:
+            return False
+        return _BEYOND_TEXT.isdisjoint(self.fields) or not any(map(self.has, _BEYOND_TEXT))
 
     def body_for(self, step: Step) -> bytes:
         """Return the body to send to a step: its model, its parameters, and the usage it may tell."""

@@ -90,6 +90,7 @@ class Gateway:
             ledger=self.ledger,
             endpoints=self._endpoints,
             total=settings.timeouts.total,
+            first_token=settings.streams.first_token_timeout,
             queue_size=settings.queue.max_size,
             resume=settings.streams.on_break == "resume",
             redact=self.redactor,

@@ -21,6 +21,7 @@ BODY = b'{"error": {"message": "Too many requests", "code": "rate_limit_exceeded
 class Refusal:
     """An answer that refuses."""
 
+    is_complete = False
     is_bound = False
 
     def __init__(self, status: int, headers: RawHeaders, body: bytes) -> None:

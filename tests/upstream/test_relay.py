@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from stepwell.testing import FakeClock
-from stepwell.upstream.relay import MAX_HELD_BYTES, MAX_HELD_EVENTS, Relay, is_plain_event
+from stepwell.upstream.relay import MAX_HELD_BYTES, MAX_HELD_EVENTS, PlainEvents, Relay
 
 Chunk = bytes | Exception | float
 Make = Callable[..., Relay]
@@ -55,6 +55,22 @@ def relay(clock: FakeClock) -> Make:
     return make
 
 
+class Taken:
+    """A sink that keeps what it takes; after so many pieces it fails."""
+
+    quiet_since = 0.0
+
+    def __init__(self, most: int = 1000, error: Exception | None = None) -> None:
+        self.pieces: list[bytes] = []
+        self._most = most
+        self._error = error
+
+    async def write(self, events: bytes) -> None:
+        self.pieces.append(events)
+        if self._error is not None and len(self.pieces) == self._most:
+            raise self._error
+
+
 async def read(relay: Relay) -> bytes:
     """Look ahead, then take everything."""
     await relay.look_ahead()
@@ -63,13 +79,12 @@ async def read(relay: Relay) -> bytes:
 
 async def pieces_of(relay: Relay) -> list[bytes]:
     """Take what follows when it was looked ahead."""
-    pieces: list[bytes] = []
-
-    async def write(piece: bytes) -> None:
-        pieces.append(piece)
-
-    await relay.pour(write)
-    return pieces
+    taken = Taken()
+    if ahead := relay.ahead():
+        await taken.write(ahead)
+    if last := await relay.pour(taken):
+        await taken.write(last)
+    return taken.pieces
 
 
 # --- looking ahead
@@ -343,32 +358,64 @@ async def test_draining_waits_for_the_end_but_not_long(clock: FakeClock, relay: 
 # --- one event a chunk
 
 
-@pytest.mark.parametrize(
-    ("event", "is_plain"),
-    [
-        (HELLO, True),
-        (delta(content='it said "error" and "usage": 3'), True),
-        (delta(content="[DONE]"), True),
-        (b'data: {"usage": null, "error_code": 1}\n\n', True),
-        (STOP, False),
-        (USAGE, False),
-        (DONE, False),
-        (b'data: {"error": null}\n\n', False),
-        (b'data: {"base_resp" : {}}\n\n', False),
-        (HELLO + HELLO, False),
-        (HELLO[:-1], False),
-        (HELLO[5:], False),
-        (HELLO.replace(b"\n", b"\r\n"), False),
-        (b'data: {"a":\ndata: 1}\n\n', False),
-        (b'data: {"a":\rdata: 1}\n\n', False),
-        (b": comment\n\n", False),
-        (b"\n", False),
-        (b"", False),
-    ],
-)
+SEEN: list[tuple[bytes, bool]] = [
+    (HELLO, True),
+    (delta(content='it said "error" and "usage": 3'), True),
+    (delta(content="[DONE]"), True),
+    (b'data: {"usage": null, "error_code": 1}\n\n', True),
+    (STOP, False),
+    (USAGE, False),
+    (DONE, False),
+    (b'data: {"error": null}\n\n', False),
+    (b'data: {"base_resp" : {}}\n\n', False),
+    (HELLO + HELLO, False),
+    (HELLO[:-1], False),
+    (HELLO[5:], False),
+    (HELLO.replace(b"\n", b"\r\n"), False),
+    (b'data: {"a":\ndata: 1}\n\n', False),
+    (b'data: {"a":\rdata: 1}\n\n', False),
+    (b": comment\n\n", False),
+    (b"\n", False),
+    (b"", False),
+]
+
+
+@pytest.mark.parametrize(("event", "is_plain"), SEEN)
 def test_only_a_whole_event_of_content_goes_out_unseen(event: bytes, is_plain: bool) -> None:
     """Whatever may say more than a text is looked at; the names inside a text say nothing."""
-    assert is_plain_event(event) == is_plain
+    assert PlainEvents().has(event) == is_plain
+
+
+@pytest.mark.parametrize(("event", "is_plain"), SEEN)
+@pytest.mark.parametrize(
+    "before",
+    [
+        HELLO,
+        delta(content="x", role="assistant"),
+        b'data: {"usage":null,"delta":1}\n\n',
+        b'data: {"usage":"delta"}\n\n',
+        b'data: {"delta":"error"}\n\n',
+        b"data: {}\n\n",
+    ],
+)
+def test_what_is_plain_does_not_depend_on_what_came_before(
+    before: bytes, event: bytes, is_plain: bool
+) -> None:
+    """How the first event of a stream began is only a shorter way to the same."""
+    events = PlainEvents()
+    events.has(before)
+    assert events.has(event) == is_plain
+    assert events.has(HELLO)
+
+
+def test_a_mark_is_seen_where_a_known_beginning_ends() -> None:
+    """No beginning is remembered inside a field, whose other half may be a mark."""
+    events = PlainEvents()
+    assert events.has(b'data: {"a":"delta"}\n\n')
+    assert not events.has(b'data: {"a":1,"usage":3}\n\n')
+    assert events.has(b'data: {"choices":[{"delta":{}}]}\n\n')
+    assert not events.has(b'data: {"choices":[{"error":{}}]}\n\n')
+    assert not events.has(b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n')
 
 
 # --- whoever is written to
@@ -377,15 +424,10 @@ def test_only_a_whole_event_of_content_goes_out_unseen(event: bytes, is_plain: b
 @pytest.mark.parametrize("error", [TimeoutError(), ConnectionResetError(), httpx.WriteError("")])
 async def test_an_error_of_the_writers_is_no_break(error: Exception, relay: Make) -> None:
     """A client whose connection fails says nothing of the provider, though the errors look alike."""
-    stream = relay(HELLO, HELLO, STOP, DONE)
+    stream = relay(HELLO, HELLO, HELLO, STOP, DONE)
     await stream.look_ahead()
-    written: list[bytes] = []
-
-    async def write(piece: bytes) -> None:
-        written.append(piece)
-        if len(written) == 2:
-            raise error
-
+    stream.ahead()
+    taken = Taken(2, error)
     with pytest.raises(type(error)):
-        await stream.pour(write)
-    assert (written, stream.broken) == ([HELLO, HELLO], "")
+        await stream.pour(taken)
+    assert (taken.pieces, stream.broken) == ([HELLO, HELLO], "")

@@ -13,9 +13,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stepwell.errors import AuthenticationError
 
-# What we add to a request's scope: who asks, and its headers by name, of doubled ones the last.
+# What we add to a request's scope: who asks, its headers by name (of doubled ones the last), and what
+# sends all of a response but its start, to which the boundary adds.
 PRINCIPAL = "stepwell.principal"
 HEADERS = "stepwell.headers"
+SEND = "stepwell.send"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stepwell.api.auth import HEADERS
+from stepwell.api.auth import HEADERS, SEND
 from stepwell.api.body import ClientDisconnected
 from stepwell.api.envelope import encode, envelope, error_headers, status_of
 from stepwell.errors import BadRequest, StepwellError
@@ -36,6 +36,7 @@ class Boundary:
             await self._app(scope, receive, send)
             return
         headers = scope[HEADERS] = dict(scope["headers"])
+        scope[SEND] = send
         request_id = _request_id(headers.get(b"x-request-id"))
         has_begun = False
 

@@ -7,7 +7,7 @@ from math import inf
 from starlette.types import Message, Receive, Scope, Send
 
 from stepwell.api import patience
-from stepwell.api.auth import HEADERS, principal_of
+from stepwell.api.auth import HEADERS, SEND, principal_of
 from stepwell.api.body import read_json_body
 from stepwell.api.connection import CONNECTION, Connection
 from stepwell.api.envelope import Headers, encode, envelope, trail_headers
@@ -49,7 +49,7 @@ class ChatCompletions:
         gateway.enter(presence)
         try:
             if call.request.stream:
-                await self._stream(call, presence, send)
+                await self._stream(call, presence, send, scope[SEND])
             else:
                 with presence, await gateway.dispatcher.descend(call) as answer:
                     presence.stop()
@@ -89,36 +89,31 @@ class ChatCompletions:
             held_from=held_from,
         )
 
-    async def _stream(self, call: Call, presence: Presence, send: Send) -> None:
+    async def _stream(self, call: Call, presence: Presence, start: Send, send: Send) -> None:
         gateway = self._gateway
-        async with EventStream(
+        with EventStream(
+            start,
             send,
             clock=gateway.clock,
             ping=gateway.settings.streams.ping,
             doing=lambda: gateway.dispatcher.doing(call),
         ) as events:
             try:
-                with presence:
-                    await self._relay(call, presence, events)
+                with presence, await gateway.dispatcher.descend(call) as answer:
+                    try:
+                        await events.open(answer_headers(answer))
+                        if events.was_early:
+                            await events.tell(_story_of(answer))
+                        last = await answer.pour(events)
+                        presence.stop()
+                        await events.close(last)
+                        await answer.drain()
+                    finally:
+                        await answer.aclose()
             except Exception as error:
                 if not events.is_open:
                     raise  # a real status and JSON body
-                await events.write(self._event_of(self._tellable(error)))
-                await events.close()
-
-    async def _relay(self, call: Call, presence: Presence, events: EventStream) -> None:
-        answer = await self._gateway.dispatcher.descend(call)
-        with answer:
-            try:
-                await events.open(answer_headers(answer))
-                if events.was_early:
-                    await events.write(_story_of(answer))
-                await answer.pour(events.write)
-                presence.stop()
-                await events.close()
-                await answer.drain()
-            finally:
-                await answer.aclose()
+                await events.close(self._event_of(self._tellable(error)))
 
     def _tellable(self, error: Exception) -> StepwellError:
         """Return what the client may know of an error; the log is told the rest."""

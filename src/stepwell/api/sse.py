@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
@@ -25,34 +25,40 @@ class EventStream:
     Nothing is ever sent inside an event: what is written are whole ones, and comments go between.
 
     Args:
-        send: The server's.
+        start: Sends the response's start, which others have something to add to.
+        send: The server's, for all that follows.
         clock: For the pings.
         ping: Seconds of silence after which a comment is sent; 0 for never.
         doing: Says what the client is waiting for, in few words.
 
     Attributes:
+        quiet_since: Monotonic time since which nothing was written; inf while something is, for a send
+            that waits for the client is no silence. Whoever writes says so: see `Sink`.
         is_open: The response has begun, so that errors must travel inside it.
         was_early: It was opened before there was an answer.
     """
 
-    def __init__(self, send: Send, *, clock: Clock, ping: float, doing: Callable[[], str]) -> None:
+    def __init__(
+        self, start: Send, send: Send, *, clock: Clock, ping: float, doing: Callable[[], str]
+    ) -> None:
+        self._start = start
         self._send = send
         self._clock = clock
         self._ping = ping
         self._doing = doing
         self._timer: Timer | None = None
         self._pinging: asyncio.Task[None] | None = None
-        self._born = self._quiet_since = clock.monotonic()
+        self._born = self.quiet_since = clock.monotonic()
         self._is_closed = False
         self.is_open = False
         self.was_early = False
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         if self._ping:
             self._timer = self._clock.call_later(self._ping, self._look)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
@@ -66,32 +72,46 @@ class EventStream:
 
     async def open(self, headers: Headers) -> None:
         """Begin the response, unless a ping already has."""
-        await self._ping_sent()
+        if self._pinging is not None:
+            await self._ping_sent()
         if not self.is_open:
             await self._open(headers)
 
-    async def write(self, events: bytes) -> None:
-        """Send whole events; after the end this does nothing."""
+    async def tell(self, events: bytes) -> None:
+        """Send what is our own to say, and say so."""
+        self.quiet_since = math.inf
+        await self.write(events)
+        self.quiet_since = self._clock.monotonic()
+
+    def write(self, events: bytes) -> Awaitable[None]:
+        """Send whole events; after the end this does nothing.
+
+        That is the server's own coroutine and none around it, which every event would pay for.
+        """
+        if self._pinging is not None or self._is_closed:
+            return self._write_later(events)
+        return self._send({"type": "http.response.body", "body": events, "more_body": True})
+
+    async def close(self, last: bytes = b"") -> None:
+        """End the response, once, with the last of its events; nothing is sent after it."""
         if self._pinging is not None:
             await self._ping_sent()
         if not self._is_closed:
-            self._quiet_since = math.inf  # a send that waits for the client is no silence
-            await self._send({"type": "http.response.body", "body": events, "more_body": True})
-            self._quiet_since = self._clock.monotonic()
-
-    async def close(self) -> None:
-        """End the response, once; nothing is sent after it."""
-        await self._ping_sent()
-        if not self._is_closed:
             self._is_closed = True
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _open(self, headers: Headers) -> None:
         self.is_open = True
-        since, self._quiet_since = self._quiet_since, math.inf
+        since, self.quiet_since = self.quiet_since, math.inf
         start = {"type": "http.response.start", "status": 200, "headers": SSE_HEADERS + headers}
-        await self._send(start)
-        self._quiet_since = since
+        await self._start(start)
+        self.quiet_since = since
+
+    async def _write_later(self, events: bytes) -> None:
+        await self._ping_sent()
+        if not self._is_closed:
+            self.quiet_since = math.inf  # the ping has said otherwise
+            await self._send({"type": "http.response.body", "body": events, "more_body": True})
 
     async def _ping_sent(self) -> None:
         """Wait until no ping is on its way: two parts of a response are not sent at once."""
@@ -100,7 +120,7 @@ class EventStream:
 
     def _look(self) -> None:
         """Ping if nothing was sent for so long; else look again when that may be."""
-        left = self._quiet_since + self._ping - self._clock.monotonic()
+        left = self.quiet_since + self._ping - self._clock.monotonic()
         if self._is_closed:
             return
         if left > 0:
@@ -117,7 +137,7 @@ class EventStream:
             comment = f": waiting {waited:.0f}s for {self._doing()}\n\n".encode()
             if not self._is_closed:
                 await self._send({"type": "http.response.body", "body": comment, "more_body": True})
-                self._quiet_since = self._clock.monotonic()
+                self.quiet_since = self._clock.monotonic()
         finally:
             self._pinging = None
         if not self._is_closed:

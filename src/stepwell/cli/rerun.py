@@ -141,7 +141,7 @@ class Rerun:
             if call.request.stream:
                 async with aclosing(answer):
                     await self._clock.sleep(_seconds_of_speech(line))
-                    await answer.pour(_nowhere)
+                    await answer.pour(_Nowhere())
 
     def _note(self, event: Event) -> None:
         if isinstance(event, Finished):
@@ -325,8 +325,13 @@ def _rights(settings: Settings, key: ClientKey) -> tuple[frozenset[str] | None, 
     return chains, settings.pins_any(key)
 
 
-async def _nowhere(piece: bytes) -> None:
-    """Write to nobody: it is the settling that counts."""
+class _Nowhere:
+    """A sink that nobody reads: it is the settling that counts."""
+
+    quiet_since = 0.0
+
+    async def write(self, events: bytes) -> None:
+        """Take them."""
 
 
 def _seconds_of_speech(line: Line) -> float:

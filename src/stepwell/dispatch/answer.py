@@ -6,15 +6,24 @@ A buffered answer has one source. So has a stream, unless it breaks and others g
 import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from stepwell.chat import ChatRequest
+from stepwell.clock import Clock
 from stepwell.dispatch.call import Call
 from stepwell.quota.ledger import Ledger
 from stepwell.routing.verdict import Outcome, Verdict
 from stepwell.routing.waterfall import Send
 from stepwell.upstream.client import Reply
-from stepwell.upstream.relay import DONE, Relay, Write
+from stepwell.upstream.relay import DONE, Relay, Sink, put
+
+# The task's name; without one Python makes up a new one each time.
+_POURING: Final = "stepwell-stream"
+
+# What a stream comes to.
+_ENDS: Final = {
+    outcome: Verdict(outcome) for outcome in (Outcome.ANSWER, Outcome.BROKEN, Outcome.ABANDONED)
+}
 
 
 class Source:
@@ -40,6 +49,7 @@ class Source:
         self._reservation = move.reservation
         self._stream = reply.stream
         self._tokens = reply.tokens
+        self._is_settled = False
         self.step = move.step
         self.target = move.target
         self.prompt_tokens = request.prompt_tokens
@@ -74,7 +84,7 @@ class Source:
 
     async def drain(self) -> None:
         """After the last piece was sent: let the upstream end, so that its connection is kept."""
-        if self._stream is not None:
+        if self._stream is not None and not self._stream.answer.is_complete:
             await self._stream.relay.drain()
 
     async def aclose(self) -> None:
@@ -85,10 +95,13 @@ class Source:
 
     def _settle(self, outcome: Outcome) -> None:
         """Tell the ledger what the stream came to; the first word counts."""
+        if self._is_settled:
+            return
+        self._is_settled = True
         tokens = self.tokens
         if tokens is None and outcome is not Outcome.ANSWER:
             tokens = self.prompt_tokens + self.relay.events
-        self._ledger.settle(self._reservation, Verdict(outcome).report(tokens))
+        self._ledger.settle(self._reservation, _ENDS[outcome].report(tokens))
 
 
 class Answer:
@@ -100,7 +113,9 @@ class Answer:
     Args:
         call: What it answers.
         source: Where it comes from, at first.
-        go_on: Writes what follows where the source broke, or raises StreamBroken.
+        clock: For all time.
+        go_on: Writes what follows where the source broke but for the last, which it returns, or
+            raises StreamBroken.
         finish: Told at the end what the request ended with, an error or None.
 
     Attributes:
@@ -114,11 +129,13 @@ class Answer:
         call: Call,
         source: Source,
         *,
-        go_on: Callable[[Call, Source, Write], Awaitable[None]],
+        clock: Clock,
+        go_on: Callable[[Call, Source, Sink], Awaitable[bytes]],
         finish: Callable[[Call, BaseException | None, Source], object],
     ) -> None:
         self._call = call
         self._source = source
+        self._clock = clock
         self._go_on = go_on
         self._finish = finish
         self.step = source.step
@@ -140,24 +157,31 @@ class Answer:
         """Settle the quota and let go of the upstream, wherever the stream stands."""
         await self._source.aclose()
 
-    async def pour(self, write: Write) -> None:
+    async def pour(self, sink: Sink) -> bytes:
         """Write the stream, whole events at a time, to its true end.
+
+        Returns:
+            The last of it, which is to be sent together with the end.
 
         Raises:
             StreamBroken: It broke after content and no other model could go on.
         """
         source = self._source
         relay = source.relay
-        if ahead := relay.ahead():
-            await write(ahead)
-        # In a task of its own, because each event wakes all frames of a task down to the one that
-        # waits, and around this one stand those of the server, the host and ourselves.
-        pouring = relay.pour(write)
-        await (pouring if source.is_bound else asyncio.create_task(pouring))
-        if missing := await source.end():
-            await write(missing)
+        last = relay.ahead()
+        if not relay.is_done:
+            if last:
+                await put(sink, last, self._clock)
+            # In a task of its own, because each event wakes all frames of a task down to the one that
+            # waits, and around this one stand those of the server, the host and ourselves.
+            pouring = relay.pour(sink)
+            last = await (
+                pouring if source.is_bound else asyncio.create_task(pouring, name=_POURING)
+            )
+        missing = await source.end()
         if relay.broken:
-            await self._go_on(self._call, source, write)
+            return await self._go_on(self._call, source, sink)
+        return last + missing
 
     async def drain(self) -> None:
         """After the last piece was sent: let the upstream end, so that its connection is kept."""

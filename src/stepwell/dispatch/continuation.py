@@ -13,7 +13,7 @@ from stepwell.dispatch.call import Call
 from stepwell.dispatch.end import Redact, broken_stream
 from stepwell.errors import AllProvidersExhausted, BadRequest, RequestRejected
 from stepwell.routing.chain import Step, Target
-from stepwell.upstream.relay import Write
+from stepwell.upstream.relay import Sink, put
 from stepwell.upstream.resume import Splice
 
 # Streams of one target that may break within one answer. The second chance is for a chain whose other
@@ -55,25 +55,26 @@ class Continuation:
         self._splice = Splice(broken.relay.kept or (), broken.relay.text())
         self._broke: list[Target] = []
 
-    async def pour(self, write: Write) -> None:
+    async def pour(self, sink: Sink) -> bytes:
         """Write more events of the first stream, to its true end.
+
+        Returns:
+            The last of them, which is to be sent together with the end.
 
         Raises:
             StreamBroken: Nobody can go on, or all that could have broken too.
         """
-
-        async def splice(piece: bytes) -> None:
-            if spliced := self._splice.feed(piece):
-                await write(spliced)
-
-        source = self._first
+        spliced = _Spliced(self._splice, sink)
+        source, last = self._first, b""
         while source.relay.broken:
             source = await self._after(source)
             async with aclosing(source):
-                await write(_resumed_by(source.step))
-                await source.relay.pour(splice)
-                if missing := await source.end():
-                    await write(missing)
+                await put(sink, _resumed_by(source.step), self._clock)
+                if ahead := source.relay.ahead():
+                    await put(spliced, ahead, self._clock)
+                last = await source.relay.pour(spliced)
+                last = self._splice.feed(last) + await source.end()
+        return last
 
     async def _after(self, broken: Source) -> Source:
         """Return who goes on; see `pour`."""
@@ -104,6 +105,26 @@ class Continuation:
             steps=steps,
             arrived=self._clock.monotonic(),
         )
+
+
+class _Spliced:
+    """A sink of the events of other streams, which go on as events of the first one."""
+
+    def __init__(self, splice: Splice, sink: Sink) -> None:
+        self._splice = splice
+        self._sink = sink
+
+    @property
+    def quiet_since(self) -> float:
+        return self._sink.quiet_since
+
+    @quiet_since.setter
+    def quiet_since(self, moment: float) -> None:
+        self._sink.quiet_since = moment
+
+    async def write(self, events: bytes) -> None:
+        if spliced := self._splice.feed(events):
+            await self._sink.write(spliced)
 
 
 def _resumed_by(step: Step) -> bytes:

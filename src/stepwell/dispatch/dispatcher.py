@@ -35,7 +35,7 @@ from stepwell.routing.waterfall import (
     hops_of,
 )
 from stepwell.upstream.client import Endpoint, Reply
-from stepwell.upstream.relay import Write
+from stepwell.upstream.relay import Sink
 
 Sent: TypeAlias = tuple[Send, Reply]  # a call that was made, and what came back
 
@@ -48,6 +48,7 @@ class Dispatcher:
         ledger: Who has room.
         endpoints: The way to each account, by its name.
         total: Seconds until an answer must have begun.
+        first_token: Seconds until an attempt's stream must have begun.
         queue_size: Requests that may wait for quota at once.
         resume: Let another model go on with a broken stream.
         redact: Takes secrets out of a text.
@@ -65,6 +66,7 @@ class Dispatcher:
         ledger: Ledger,
         endpoints: Mapping[str, Endpoint],
         total: float,
+        first_token: float,
         queue_size: int,
         resume: bool,
         redact: Callable[[str], str],
@@ -74,6 +76,7 @@ class Dispatcher:
         self._clock = clock
         self._ledger = ledger
         self._total = total
+        self._first_token = first_token
         self._alarm = Alarm(clock)
         self._resume = resume
         self._redact = redact
@@ -105,7 +108,7 @@ class Dispatcher:
         except BaseException as error:
             self._finish(call, error)
             raise
-        return Answer(call, source, go_on=self._go_on, finish=self._finish)
+        return Answer(call, source, clock=self._clock, go_on=self._go_on, finish=self._finish)
 
     async def explain(self, call: Call) -> Explanation:
         """Say what `descend` would do first; do nothing, and change nothing."""
@@ -130,6 +133,8 @@ class Dispatcher:
         waterfall: Waterfall[Sent] = Waterfall(self._hops(fitting))
         try:
             soonest = call.steps[0].timeout
+            if call.request.stream:
+                soonest = min(soonest, self._first_token)
             with Deadline(
                 self._clock, self._total, alarm=self._alarm, soonest=soonest
             ) as call.deadline:
@@ -188,8 +193,8 @@ class Dispatcher:
         fitting = self._sizes.fitting(call.steps, call.request.tokens)
         return exhaustion(call, retry_after(fitting, blocks, self._clock.monotonic()))
 
-    async def _go_on(self, call: Call, broken: Source, write: Write) -> None:
-        """Write what follows where a stream broke; see Continuation."""
+    async def _go_on(self, call: Call, broken: Source, sink: Sink) -> bytes:
+        """Write what follows where a stream broke but for the last; see Continuation."""
         continuation = Continuation(
             call,
             broken,
@@ -198,7 +203,7 @@ class Dispatcher:
             redact=self._redact,
             descend=self._descend,
         )
-        await continuation.pour(write)
+        return await continuation.pour(sink)
 
     def _finish(
         self, call: Call, error: BaseException | None, source: Source | None = None

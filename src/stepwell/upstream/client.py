@@ -13,7 +13,7 @@ import httpx
 import msgspec
 
 from stepwell.chat import ChatRequest
-from stepwell.clock import Clock, Deadline
+from stepwell.clock import Alarm, Clock, Deadline
 from stepwell.providers import dialects
 from stepwell.quota.reading import Hint
 from stepwell.routing.chain import Step
@@ -32,6 +32,9 @@ MAX_ANSWER: Final = 64 * 1024 * 1024
 
 _OK: Final = 200
 _ANSWERED: Final = Verdict(Outcome.ANSWER)
+
+# Encodings that are none.
+_PLAIN: Final = (b"", b"identity")
 
 # Raised before the provider could have taken the request, so that its quota is untouched.
 _NOT_SENT: Final = (
@@ -110,6 +113,7 @@ class Endpoint:
         self._dialect = dialect
         self._clock = clock
         self._patience = patience
+        self._idle_alarm = Alarm(clock)
         # By status, what headers tell of quota, and body.
         self._familiar = dialects.Familiar[Reply](FAMILIAR)
 
@@ -169,8 +173,9 @@ class Endpoint:
             if not 200 <= answer.status < 300:
                 return await self._refusal(answer)
             observe(self._dialect(self._said(answer, None)))
-            if request.stream and not _is_json(answer.headers):
-                reply = await self._stream(answer, request)
+            kind, encoding = _content(answer.headers)
+            if request.stream and not kind.lower().startswith(b"application/json"):
+                reply = await self._stream(answer, request, encoding)
                 is_open = reply.verdict.outcome is Outcome.ANSWER
                 return reply
             return await self._whole(answer, request)
@@ -183,7 +188,7 @@ class Endpoint:
         body = answer.whole()
         if body is not None and (known := self._familiar.get((answer.status, told, body))):
             return known
-        if body is None or _is_compressed(answer):
+        if body is None or _content(answer.headers)[1] not in _PLAIN:
             body = await _read_all(answer, MAX_REFUSAL)
         name = answer.status, told, body
         if (known := self._familiar.get(name)) is not None:
@@ -215,14 +220,15 @@ class Endpoint:
         outcome = Outcome.ANSWER if content.is_answer else Outcome.EMPTY
         return Reply(Verdict(outcome), status, body, tokens=content.tokens)
 
-    async def _stream(self, answer: Answer, request: ChatRequest) -> Reply:
+    async def _stream(self, answer: Answer, request: ChatRequest, encoding: bytes) -> Reply:
         relay = Relay(
-            _reader(answer),
+            _reader(answer, encoding),
             clock=self._clock,
             idle_timeout=self._patience.idle,
             drop_usage=not request.wants_usage,
             every_choice=request.choices > 1,
             keep=request.is_resumable,
+            alarm=self._idle_alarm,
         )
         await relay.look_ahead()
         status = answer.status
@@ -230,7 +236,7 @@ class Endpoint:
             return self._inner_error(answer, relay.error, relay.error_status)
         stream = OpenStream(relay, answer)
         if relay.is_answer:
-            return Reply(Verdict(Outcome.ANSWER), status, stream=stream)
+            return Reply(_ANSWERED, status, stream=stream)
         if relay.finished and not relay.broken:
             return Reply(Verdict(Outcome.EMPTY), status, tokens=relay.tokens, stream=stream)
         return Reply(Verdict(Outcome.FAULT), status, detail=relay.broken or "empty stream")
@@ -253,28 +259,29 @@ def _name(error: Exception) -> str:
     return type(error).__name__
 
 
-def _header(headers: RawHeaders, wanted: bytes) -> bytes:
-    place = _place(next(zip(*headers, strict=True), ()), wanted)
-    return b"" if place is None else headers[place][1]
+def _content(headers: RawHeaders) -> tuple[bytes, bytes]:
+    """Return the content's type and encoding; nothing for what is not said."""
+    kind, encoding = _places(tuple([name for name, _ in headers]))
+    return (
+        b"" if kind is None else headers[kind][1],
+        b"" if encoding is None else headers[encoding][1],
+    )
 
 
 @lru_cache(maxsize=256)
-def _place(names: tuple[bytes, ...], wanted: bytes) -> int | None:
-    """Find a header; a provider sends the same names with every answer, so this is rarely done."""
-    return next((place for place, name in enumerate(names) if name.lower() == wanted), None)
+def _places(names: tuple[bytes, ...]) -> tuple[int | None, int | None]:
+    """Find both headers; a provider sends the same names with every answer, so this is rarely done."""
+    lower = [name.lower() for name in names]
+    kind, encoding = (
+        lower.index(name) if name in lower else None
+        for name in (b"content-type", b"content-encoding")
+    )
+    return kind, encoding
 
 
-def _is_json(headers: RawHeaders) -> bool:
-    return _header(headers, b"content-type").lower().startswith(b"application/json")
-
-
-def _is_compressed(answer: Answer) -> bool:
-    return _header(answer.headers, b"content-encoding") not in (b"", b"identity")
-
-
-def _reader(answer: Answer) -> Callable[[], Awaitable[bytes]]:
+def _reader(answer: Answer, encoding: bytes) -> Callable[[], Awaitable[bytes]]:
     """Return what reads the body as it arrives; decompressed only where a provider insists."""
-    if not _is_compressed(answer):
+    if encoding in _PLAIN:
         return answer.read
     response = httpx.Response(answer.status, headers=answer.headers, stream=_Raw(answer))
     chunks = response.aiter_bytes()
@@ -297,7 +304,7 @@ class _Raw(httpx.AsyncByteStream):
 
 
 async def _read_all(answer: Answer, most: int) -> bytes:
-    read = _reader(answer)
+    read = _reader(answer, _content(answer.headers)[1])
     chunks: list[bytes] = []
     size = 0
     while chunk := await read():

@@ -81,7 +81,6 @@ class _Message(msgspec.Struct):
 
 class _Choice(msgspec.Struct):
     message: _Message | None = None
-    delta: _Message | None = None
     finish_reason: str | None = None
 
 
@@ -117,16 +116,66 @@ def plain_tokens(body: bytes) -> int | None:
     return tokens if has_text and tokens is not None and tokens >= 0 else None
 
 
-def adds_text(data: bytes) -> bool:
-    """Tell whether an event of a stream surely does that and nothing else, as most do."""
+class _Delta(msgspec.Struct, forbid_unknown_fields=True):
+    """All that most deltas hold: a text, beside a role and what is null."""
+
+    role: str | None = None
+    content: str | None = None
+    refusal: None = None
+    tool_calls: None = None
+    function_call: None = None
+    reasoning: None = None
+    reasoning_content: None = None
+
+
+class _Part(msgspec.Struct):
+    delta: _Delta
+    finish_reason: str | None = None
+    message: None = None
+    text: None = None
+
+
+class _Event(msgspec.Struct):
+    """An event of a stream as nearly every one is: with one choice, and without a trace of an error."""
+
+    choices: tuple[_Part]
+    usage: _Usage | None = None
+    error: None = None
+    base_resp: None = None
+
+
+class Glance(msgspec.Struct, frozen=True):
+    """What a plain event of a stream holds.
+
+    Attributes:
+        is_answer: It is one, even an empty one that says why it is empty.
+        finishes: Its choice finishes.
+        tokens: Total tokens as the provider counted; None if it does not say.
+    """
+
+    is_answer: bool
+    finishes: bool
+    tokens: int | None
+
+
+_glance: Final = msgspec.json.Decoder(_Event).decode
+
+
+def glance(data: bytes) -> Glance | None:
+    """Return what `read_content` would find, of an event that is like most; None of any other."""
     try:
-        seen = _peek(data)
+        seen = _glance(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    if len(seen.choices) != 1 or seen.usage is not None:
-        return False
+        return None
     choice = seen.choices[0]
-    return choice.finish_reason is None and choice.delta is not None and bool(choice.delta.content)
+    finish, tokens = choice.finish_reason, None
+    if seen.usage is not None:
+        tokens = seen.usage.total_tokens
+        if tokens is None or tokens < 0:
+            return None
+    if finish == "error":
+        return None
+    return Glance(bool(choice.delta.content) or finish in _SAYS_WHY, finish is not None, tokens)
 
 
 def text_of(body: Any) -> Iterator[str]:

@@ -8,16 +8,22 @@ may carry an error, a finish or usage.
 import math
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import httpx
 import msgspec
 
-from stepwell.clock import Clock, Deadline
-from stepwell.upstream.completion import adds_text, decode, read_content, text_of
-from stepwell.upstream.sse import EventSplitter, EventTooLarge, event_data, events_in
-
-Write = Callable[[bytes], Awaitable[object]]
+from stepwell.clock import Alarm, Clock, Deadline
+from stepwell.upstream.completion import decode, glance, read_content, text_of
+from stepwell.upstream.sse import (
+    CR,
+    LF,
+    EventSplitter,
+    EventTooLarge,
+    event_data,
+    events_in,
+    is_one_data_line,
+)
 
 # How much may come before the first meaningful delta. Role preambles and pings are a few hundred
 # bytes; a provider that sends this much without a word is let through rather than held back.
@@ -41,15 +47,70 @@ _MARK: Final = re.compile(
 )
 
 
-def is_plain_event(chunk: bytes) -> bool:
-    """Tell whether a chunk is one whole event that only carries content, as most chunks are."""
-    return (
-        chunk.find(b"\n") == len(chunk) - 2
-        and chunk.endswith(b"}\n\n")
-        and chunk.startswith(b"data: {")
-        and b"\r" not in chunk
-        and not _MARK.search(chunk)  # nor `[DONE]`: that is no data that begins with a brace
-    )
+# What nearly every event begins and ends with.
+_START: Final = b"data: {"
+_END: Final = b"}\n\n"
+
+
+class Sink(Protocol):
+    """Where a stream's events go.
+
+    Attributes:
+        quiet_since: Monotonic time since which nothing was written; inf while something is. Whoever
+            writes says so: a coroutine that did it would cost each event of a stream a frame.
+    """
+
+    quiet_since: float
+
+    def write(self, events: bytes) -> Awaitable[object]:
+        """Take whole events; its errors are the writer's, and its time is nobody's silence."""
+        ...
+
+
+async def put(sink: Sink, events: bytes, clock: Clock) -> None:
+    """Write whole events, and say so."""
+    sink.quiet_since = math.inf
+    await sink.write(events)
+    sink.quiet_since = clock.monotonic()
+
+
+class PlainEvents:
+    """Tells which chunks are one whole event that only carries content, as most chunks are.
+
+    All events of a stream begin alike, as a rule, with its id, time and model. What the first of them
+    begins with, up to its delta, is not searched again. The ways to cut and to search are those that
+    cost least: Python parses the arguments of `find`, `startswith` and `endswith` each time.
+    """
+
+    __slots__ = ("_has_seen_one", "_known")
+
+    def __init__(self) -> None:
+        self._known = _START
+        self._has_seen_one = False
+
+    def has(self, chunk: bytes) -> bool:
+        """Tell whether it is one."""
+        known = self._known
+        rest = chunk.removeprefix(known).removesuffix(_END)
+        if len(known) + len(rest) + len(_END) != len(chunk):
+            return known is not _START and PlainEvents().has(chunk)
+        # Nor `[DONE]`: that is no data that begins with a brace.
+        if LF in rest or CR in rest or _MARK.search(rest):
+            return False
+        if not self._has_seen_one:
+            self._has_seen_one = True
+            self._known = _beginning(chunk)
+        return True
+
+
+def _beginning(event: bytes) -> bytes:
+    """Return what stands before the delta of a plain event.
+
+    It ends with a brace or a comma, so that no mark begins in it and goes on after it.
+    """
+    before = event.partition(b'"delta"')[0]
+    is_fit = before != event and before.rstrip(b" ").endswith((b"{", b","))
+    return before if is_fit else _START
 
 
 def first_marker(data: bytes) -> int:
@@ -74,7 +135,7 @@ def plain_length(chunk: bytes) -> int:
         and head.startswith(b"data: {")
         and head.endswith(b"}\n\n")
         and head.count(b"}\n\ndata: {") == events - 1
-        and b"\r" not in head
+        and CR not in head
     )
     return len(head) if is_plain else 0
 
@@ -93,6 +154,7 @@ class Relay:
         drop_usage: The usage event was not asked for by the client.
         every_choice: Decode every event, because several choices must all finish.
         keep: Keep what was sent, so that another model could go on after it.
+        alarm: The timer that many streams share for their idle timeout; None for one of its own.
 
     Attributes:
         is_answer: Something meaningful came, or a finish that says why nothing did.
@@ -114,12 +176,14 @@ class Relay:
         drop_usage: bool,
         every_choice: bool,
         keep: bool,
+        alarm: Alarm | None = None,
     ) -> None:
         self._read_body = read
         self._clock = clock
         self._idle_timeout = idle_timeout
         self._drop_usage = drop_usage
         self._every_choice = every_choice
+        self._alarm = alarm
         self._splitter = EventSplitter()
         self._held: list[bytes] = []
         # What came together with the first meaningful event: as bytes, or cut into events already.
@@ -141,7 +205,12 @@ class Relay:
         """Read until the stream is an answer, has failed, or has ended; nothing is sent yet."""
         size = 0
         while not (self._is_decided() or (self._eof and not self._rest)):
-            chunk = self._rest or await self._read_chunk()
+            try:
+                chunk = self._rest or await self._read_body()
+            except BREAKS as error:
+                self.broken = _lost(error)
+                return
+            self._eof = not chunk
             events, self._rest = self._first_of(chunk)
             for number, event in enumerate(events, 1):
                 size += len(event)
@@ -154,44 +223,55 @@ class Relay:
             if size > MAX_HELD_BYTES or len(self._held) > MAX_HELD_EVENTS:
                 self.is_answer = True
 
-    async def pour(self, write: Write) -> None:
+    async def pour(self, sink: Sink) -> bytes:
         """Write whole events in the bytes that came, until the stream has ended or broken.
 
+        What came while it was looked ahead goes out before: see `ahead`.
+
         Args:
-            write: Takes them; its errors pass through, and its time is nobody's silence.
+            sink: Takes them; its errors pass through.
+
+        Returns:
+            The last of them, with the `[DONE]`, for whoever can send it together with the end.
         """
-        if piece := self.ahead():
-            await write(piece)
-        read, monotonic, seconds = self._read_body, self._clock.monotonic, self._idle_timeout
-        is_even = self._is_even()
-        idle = Deadline(self._clock, seconds)
+        read, write, monotonic = self._read_body, sink.write, self._clock.monotonic
+        seconds, kept = self._idle_timeout, self.kept
+        is_even, has_ended = self._is_even(), self._has_ended()
+        is_plain = PlainEvents().has
+        idle = Deadline(self._clock, seconds, alarm=self._alarm)
         try:
             with idle:
-                while not (self.broken or self.is_done or self._eof):
+                # Each event of each stream comes by here: this is the gateway's dearest loop.
+                while not has_ended:
                     try:
-                        chunk = await read()
+                        chunk = piece = await read()
                     except BREAKS as error:
                         self.broken = _lost(error)
                         break
-                    if is_even and is_plain_event(chunk):
-                        piece = chunk
-                        self._count(chunk, 1)
+                    if is_even and is_plain(chunk):
+                        self.events += 1
+                        if kept is not None:
+                            kept.append(chunk)
                     else:
                         self._eof = not chunk
                         piece = self._relayed(chunk)
-                        is_even = self._is_even()
-                    idle.due = math.inf  # the writer's pace is no silence of the provider's
-                    if piece:
-                        await write(piece)
-                    idle.due = monotonic() + seconds
+                        is_even, has_ended = self._is_even(), self._has_ended()
+                        if self.is_done:
+                            return piece
+                        if not piece:
+                            idle.due = monotonic() + seconds
+                            continue
+                    # The writer's pace is no silence of the provider's.
+                    idle.due = sink.quiet_since = math.inf
+                    await write(piece)
+                    sink.quiet_since = now = monotonic()
+                    idle.due = now + seconds
         except TimeoutError:
             if not idle.has_passed:
                 raise  # the writer's own
             self.broken = "stalled"
-        if self._is_finished:
-            self.broken = ""  # the answer is whole, whatever became of the connection after it
-        elif not self.broken:
-            self.broken = "truncated"
+        self._judge_end()
+        return b""
 
     def ahead(self) -> bytes:
         """Return what came while it was looked ahead, as far as it goes out; once."""
@@ -226,6 +306,12 @@ class Relay:
     def _has_ended(self) -> bool:
         return bool(self.broken) or self.is_done or self._eof
 
+    def _judge_end(self) -> None:
+        if self._is_finished:
+            self.broken = ""  # the answer is whole, whatever became of the connection after it
+        elif not self.broken:
+            self.broken = "truncated"
+
     def _is_even(self) -> bool:
         """Whether the next chunk begins with an event, and one that may go out undecoded."""
         return not (self._every_choice or self._splitter.holds)
@@ -240,10 +326,12 @@ class Relay:
 
     def _first_of(self, chunk: bytes) -> tuple[Sequence[bytes], bytes]:
         """Return the first event of a chunk and the rest, or all events where that is not as easy."""
-        if not (self._splitter.holds or chunk.startswith(b"\n") or b"\r" in chunk):
+        if is_one_data_line(chunk) and not self._splitter.holds:
+            return (chunk,), b""
+        if not (self._splitter.holds or chunk.startswith(b"\n") or CR in chunk):
             end = chunk.find(b"\n\n") + 2
             if end >= 2:
-                return [chunk[:end]], chunk[end:]
+                return (chunk[:end],), chunk[end:]
         return self._split(chunk), b""
 
     async def _read_chunk(self) -> bytes:
@@ -261,6 +349,8 @@ class Relay:
 
     def _relayed(self, chunk: bytes) -> bytes:
         """Return what goes out of the next bytes: as they are, as far as they only carry content."""
+        if is_one_data_line(chunk) and not self._splitter.holds:
+            return self._sifted([chunk])
         plain = 0
         if self._is_even() and not self._has_ended():
             plain = plain_length(chunk)
@@ -270,13 +360,10 @@ class Relay:
         return head + self._sifted(self._split(chunk[plain:]))
 
     def _pass_on(self, plain: bytes) -> bytes:
-        self._count(plain, plain.count(b"\n\n"))
-        return plain
-
-    def _count(self, piece: bytes, events: int) -> None:
-        self.events += events
+        self.events += plain.count(b"\n\n")
         if self.kept is not None:
-            self.kept.append(piece)
+            self.kept.append(plain)
+        return plain
 
     def _split(self, chunk: bytes) -> Sequence[bytes]:
         """Return the events that are whole now; at the end of the body, also what is left of it."""
@@ -307,13 +394,15 @@ class Relay:
 
     def _take(self, data: bytes) -> bool:
         """Take in what an event's data says; return whether it is one for the client."""
-        if not (self.is_answer or self._every_choice) and adds_text(data):
-            self.is_answer = True
-            return True
         if data == b"[DONE]":
             self.is_done = self._is_finished
             self.broken = "" if self.is_done else "truncated"
             return self.is_done
+        if not self._every_choice and (seen := glance(data)) is not None:
+            self.is_answer = self.is_answer or seen.is_answer
+            self.finished = self.finished or seen.finishes
+            self.tokens = self.tokens if seen.tokens is None else seen.tokens
+            return True
         try:
             body = decode(data)
             content = read_content(body)

@@ -24,6 +24,11 @@ class Answer(Protocol):
         ...
 
     @property
+    def is_complete(self) -> bool:
+        """All of the body is known to be there, read or not."""
+        ...
+
+    @property
     def is_bound(self) -> bool:
         """Only the task that opened it may read and close it."""
         ...
@@ -87,6 +92,7 @@ class HttpxAnswer:
     Whose transport it is may hold a scope of anyio open meanwhile, which belongs to one task.
     """
 
+    is_complete = False
     is_bound = True
 
     def __init__(self, response: httpx.Response) -> None:
