@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from stepwell.testing import FakeClock
-from stepwell.upstream.relay import MAX_HELD_BYTES, MAX_HELD_EVENTS, PlainEvents, Relay
+from stepwell.upstream.plain import PlainEvents
+from stepwell.upstream.relay import MAX_HELD_BYTES, MAX_HELD_EVENTS, Relay
 
 Chunk = bytes | Exception | float
 Make = Callable[..., Relay]

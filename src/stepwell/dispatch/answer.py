@@ -15,7 +15,8 @@ from stepwell.quota.ledger import Ledger
 from stepwell.routing.verdict import Outcome, Verdict
 from stepwell.routing.waterfall import Send
 from stepwell.upstream.client import Reply
-from stepwell.upstream.relay import DONE, Relay, Sink, put
+from stepwell.upstream.relay import DONE, Relay
+from stepwell.upstream.sink import Sink, put
 
 # The task's name; without one Python makes up a new one each time.
 _POURING: Final = "stepwell-stream"

@@ -13,8 +13,8 @@ from stepwell.dispatch.call import Call
 from stepwell.dispatch.end import Redact, broken_stream
 from stepwell.errors import AllProvidersExhausted, BadRequest, RequestRejected
 from stepwell.routing.chain import Step, Target
-from stepwell.upstream.relay import Sink, put
 from stepwell.upstream.resume import Splice
+from stepwell.upstream.sink import Sink, put
 
 # Streams of one target that may break within one answer. The second chance is for a chain whose other
 # steps fail before a word; whoever breaks twice in one answer will hardly finish it.

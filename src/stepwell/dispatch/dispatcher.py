@@ -35,7 +35,7 @@ from stepwell.routing.waterfall import (
     hops_of,
 )
 from stepwell.upstream.client import Endpoint, Reply
-from stepwell.upstream.relay import Sink
+from stepwell.upstream.sink import Sink
 
 Sent: TypeAlias = tuple[Send, Reply]  # a call that was made, and what came back
 
