@@ -60,10 +60,10 @@ class FirstCall(Law):
         return Kind.FIRST_CALL
 
     def used(self, now: float) -> int:
-        last = self.current(now)
+        last, window = self.current(now), self.usage.window
         if last.high <= now:
             return 0
-        return self.usage.maybe(max(last.low, now) - self.usage.window - MOMENT, now)
+        return self.usage.maybe(max(last.low - MOMENT, now) - window, now)
 
     def falls_to(self, level: float, now: float) -> float:
         entry, window = self.usage.maybe_crosses(level), self.usage.window
