@@ -49,7 +49,7 @@ class ChatCompletions:
         gateway.enter(presence)
         try:
             if call.request.stream:
-                await self._stream(call, presence, send, scope[SEND])
+                await self._stream(call, presence, connection, send, scope[SEND])
             else:
                 with presence, await gateway.dispatcher.descend(call) as answer:
                     presence.stop()
@@ -89,7 +89,9 @@ class ChatCompletions:
             held_from=held_from,
         )
 
-    async def _stream(self, call: Call, presence: Presence, start: Send, send: Send) -> None:
+    async def _stream(
+        self, call: Call, presence: Presence, connection: Connection, start: Send, send: Send
+    ) -> None:
         gateway = self._gateway
         with EventStream(
             start,
@@ -101,6 +103,8 @@ class ChatCompletions:
             try:
                 with presence, await gateway.dispatcher.descend(call) as answer:
                     try:
+                        if not events.is_open:
+                            connection.hold()  # the first words are here
                         await events.open(answer_headers(answer))
                         if events.was_early:
                             await events.tell(_story_of(answer))

@@ -1,10 +1,9 @@
 """HTTP to clients as uvicorn speaks it, which is a Connection besides (`api/connection`)."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from stepwell.api.connection import CONNECTION
 
@@ -17,12 +16,6 @@ class ClientProtocol(HttpToolsProtocol):
 
     _lost: Callable[[], object] | None = None
     _is_lost = False
-    _held: "_HoldingTransport"
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
-        super().connection_made(transport)
-        self._held = _HoldingTransport(transport)
-        self.transport = cast("asyncio.Transport", self._held)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -43,34 +36,38 @@ class ClientProtocol(HttpToolsProtocol):
 
     def hold(self) -> None:
         """See Connection."""
-        self._held.holds = True
+        if not self.pipeline:  # else the last cycle is not the one that is under way
+            _Held(self.cycle)
 
     def _tell(self) -> None:
         if self._lost is not None:
             self._lost()
 
 
-class _HoldingTransport:
-    """As much of a transport as uvicorn writes to."""
+class _Held:
+    """The transport of a response until its second write, with which the first one leaves."""
 
-    __slots__ = ("_data", "_transport", "abort", "close", "holds", "is_closing")
+    __slots__ = ("_cycle", "_data", "_transport")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._transport = cycle.transport
         self._data = b""
-        self.holds = False
-        self.abort = transport.abort
-        self.close = transport.close
-        self.is_closing = transport.is_closing
+        cycle.transport = cast("Any", self)
 
     def write(self, data: bytes) -> None:
-        if self.holds:
-            self._data, self.holds = data, False
+        if not self._data:
+            self._data = data
             return
-        if self._data:
-            before, self._data = self._data, b""
-            if len(data) > _SMALL:
-                self._transport.write(before)
-            else:
-                data = before + data
-        self._transport.write(data)
+        self._cycle.transport = self._transport
+        if len(data) > _SMALL:
+            self._transport.write(self._data)
+            self._transport.write(data)
+        else:
+            self._transport.write(self._data + data)
+
+    def close(self) -> None:
+        """Close it where the second write never comes."""
+        self._cycle.transport = self._transport
+        self._transport.write(self._data)
+        self._transport.close()
