@@ -335,6 +335,7 @@ def test_no_response_makes_a_dialect_raise(
 )
 @example("auto", 429, {"retry-after": "Fri, 02 Oct 2026 12:00:30 GMT"}, None, 10.0, "")
 @example("auto", 429, {}, {"error": {"message": "free-models-per-day", "code": 429}}, 86_400.0, "")
+@example("agnes", 400, {"x-ratelimit-remaining-tokens-month": "0"}, None, 278_424_001.0, "")
 @example("auto", 429, {"retry-after": "60"}, None, 86_400.0, "Fri, 02 Oct 2026 12:00:30 GMT")
 def test_a_timeless_refusal_reads_the_same_whenever_it_comes(  # noqa: PLR0917
     name: str, status: int, headers: dict[str, str], body: Any, later: float, date: str

@@ -6,8 +6,9 @@ fill the memory.
 
 Many whole responses come again as well. What such a one says may depend on when it came: a date, a
 time of day, the end of a window that follows the clock. Each of these is a moment less the present
-one, or comes back with a period. So what is the same 30 years and a fraction of a second later, when
-every moment is over, does not depend on it (`is_timeless`).
+one, or comes back with a period, of which a month is the longest. So what is the same in the middle of a
+month and in its last hour, in a year before which every moment is over, does not depend on it
+(`is_timeless`).
 """
 
 from collections.abc import Callable, Hashable
@@ -21,7 +22,8 @@ ResultT = TypeVar("ResultT")
 
 MOST: Final = 256
 LONGEST: Final = 1_000  # characters of all texts; a refusal's sentence has some hundred
-LATER: Final = 1e9 + 0.123  # seconds
+# Unix times, none of which lies on a whole second: 15 January 2060, 05:00 UTC, and the 31st, 23:00.
+LATER: Final = (2_841_368_400.123, 2_842_815_600.123)
 
 
 def remembered(read: Callable[..., ResultT]) -> Callable[..., ResultT]:
@@ -73,4 +75,4 @@ class Familiar(Generic[ResultT]):
 def is_timeless(dialect: Dialect, reply: Reply, hint: Hint) -> bool:
     """Tell whether a dialect reads this hint out of a response whenever it comes."""
     dateless = {name: value for name, value in reply.headers.items() if name != "date"}
-    return dialect(reply._replace(headers=dateless, now=reply.now + LATER)) == hint
+    return all(dialect(reply._replace(headers=dateless, now=now)) == hint for now in LATER)
