@@ -55,6 +55,9 @@ class Boundary:
             refusal = self._tellable(error, request_id)
             if not has_begun:  # else there is no second answer; the server cuts the connection
                 await self._answer(refusal, send_with_id)
+        finally:
+            # What it belongs to holds the scope: together they would wait for the garbage collector.
+            del scope[SEND]
 
     def _tellable(self, error: Exception, request_id: bytes) -> StepwellError:
         """Return what the client may know of an error; the log is told the rest."""
