@@ -86,6 +86,41 @@ async def test_a_head_that_is_held_leaves_with_its_body(
     protocol.connection_lost(None)
 
 
+async def test_a_stream_is_held_until_its_first_words() -> None:
+    """What comes after them leaves as it comes."""
+
+    async def answer(connection: Connection, send: Send) -> None:
+        connection.hold()
+        await send({"type": "http.response.start", "status": 200})
+        for word in (b"one", b"two"):
+            await send({"type": "http.response.body", "body": word, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    protocol, wire = connected(answer)
+    protocol.data_received(GET)
+    await asyncio.sleep(0)
+    first, *others = wire.written
+    assert first.startswith(b"HTTP/1.1 200 OK")
+    assert first.endswith(b"3\r\none\r\n")
+    assert others == [b"3\r\ntwo\r\n", b"0\r\n\r\n"]
+    protocol.connection_lost(None)
+
+
+async def test_a_head_that_is_held_leaves_also_where_nothing_follows() -> None:
+    """A client that was told of an answer sees it cut, instead of nothing."""
+
+    async def answer(connection: Connection, send: Send) -> None:
+        connection.hold()
+        await send({"type": "http.response.start", "status": 200})
+        raise RuntimeError("broken")
+
+    protocol, wire = connected(answer)
+    protocol.data_received(GET)
+    await asyncio.sleep(0)
+    assert b"".join(wire.written).startswith(b"HTTP/1.1 200 OK")
+    assert wire.is_closed
+
+
 @pytest.mark.parametrize("is_early", [True, False])
 async def test_who_watches_is_told_once_that_the_client_has_left(is_early: bool) -> None:
     """Also if it had left before the request was looked at; and not after the watch has ended."""
