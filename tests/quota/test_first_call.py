@@ -51,6 +51,13 @@ def test_a_call_that_came_when_a_window_may_have_ended_may_have_begun_the_next()
     assert law.opens(1, 60.6) == 120.5
 
 
+def test_a_call_that_was_answered_just_when_a_window_ended_may_have_begun_the_next() -> None:
+    """It was sent in the middle of the one before, and was under way for long."""
+    law = FirstCall(usage_of((0.0, 0.0), (20.0, 60.0)), 1, 1)
+    assert law.may_open(1, 60.0) == 60.0
+    assert law.opens(1, 60.0) == 120.0
+
+
 def test_a_told_delay_ends_where_the_window_does() -> None:
     """Else the law is refuted, however the call was counted."""
     law = FirstCall(usage_of((0.0, 0.3), (1.0, 1.3)), 2, 2)

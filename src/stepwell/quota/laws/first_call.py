@@ -159,7 +159,7 @@ class FirstCall(Law):
         """
         usage, window = self.usage, self.usage.window
         last = self._begun(until, is_crowded=is_crowded)
-        if not usage.counted(last.low):
+        if not usage.counted(last.low - MOMENT):
             return last
         # Some were counted when it may have ended: any of these may have begun another.
         newest = usage.last_sent(until)
