@@ -1012,6 +1012,32 @@ async def test_a_certificate_of_the_ca_file_is_trusted(
     assert transport._dialer._context is transport._dialer._context
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_new_connection_takes_up_the_tls_session_of_the_last(
+    serve: Serve, certificate: Path, tls: ssl.SSLContext, version: ssl.TLSVersion
+) -> None:
+    """Certificates are shown and checked once, though the connection between was dropped."""
+    tls.maximum_version = version
+    server = await serve(answering(OK), context=tls)
+    transport = HttpTransport(ca_file=str(certificate))
+    for _ in range(3):
+        await read(transport, post(server.url))
+        await transport.aclose()
+    statistics = tls.session_stats()
+    assert (statistics["accept_good"], statistics["hits"]) == (3, 2)
+
+
+async def test_a_tls_session_is_not_taken_up_where_the_handshake_failed(
+    serve: Serve, transport: HttpTransport, tls: ssl.SSLContext
+) -> None:
+    """Whoever could not prove who it is has to prove it the next time too."""
+    server = await serve(answering(OK), context=tls)
+    for _ in range(2):
+        with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+            await transport.handle_async_request(post(server.url))
+    assert tls.session_stats()["hits"] == 0
+
+
 async def test_an_unknown_certificate_is_a_connect_error(
     serve: Serve, transport: HttpTransport, tls: ssl.SSLContext
 ) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import functools
 import socket
-import ssl
 from collections.abc import Awaitable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
@@ -12,6 +11,7 @@ import httpx
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from stepwell.upstream.connection import Connection
+from stepwell.upstream.tls import TlsContext, default_context
 
 _ResultT = TypeVar("_ResultT")
 
@@ -156,8 +156,8 @@ class Dialer:
         return found
 
     @functools.cached_property
-    def _context(self) -> ssl.SSLContext:
-        return _default_context() if self._ca_file is None else _new_context(self._ca_file)
+    def _context(self) -> TlsContext:
+        return default_context() if self._ca_file is None else TlsContext.trusting(self._ca_file)
 
 
 async def _connected(
@@ -169,20 +169,6 @@ async def _connected(
         raise  # ours
     except (OSError, ValueError) as error:  # a name that no DNS would take is a ValueError
         raise meaning(f"{words}: {error}") from error
-
-
-@functools.cache
-def _default_context() -> ssl.SSLContext:
-    """Reading the system's certificates takes some 20 ms and a megabyte, so that it is done once."""
-    return _new_context(None)
-
-
-def _new_context(ca_file: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        context.load_verify_locations(cafile=ca_file)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def _proxy_header(proxy: httpx.URL) -> bytes:
