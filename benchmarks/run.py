@@ -56,7 +56,7 @@ def main() -> int:
     options = _options()
     if options.install:
         return _install()
-    missing = missing_tools()
+    missing = missing_tools(["wrk", "nginx", "taskset"])
     if options.profile:
         missing += missing_sampler()
     elif not options.no_peers:

@@ -20,6 +20,7 @@ TOOLS: Final[Mapping[str, str]] = {
     "wrk": "apt-get install wrk",
     "nginx": "apt-get install nginx-light",
     "taskset": "apt-get install util-linux",
+    "openssl": "apt-get install openssl",
 }
 
 
@@ -30,7 +31,7 @@ def tool(name: str) -> str:
     return found
 
 
-def missing_tools(names: Iterable[str] = TOOLS) -> list[str]:
+def missing_tools(names: Iterable[str]) -> list[str]:
     """Return for each tool that is not there the line that installs it."""
     return [
         f"{name} is not installed: {TOOLS[name]}"

@@ -23,11 +23,15 @@ http {{
     client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} backlog=4096{tls};
         location / {{ default_type application/json; {headers} return 200 '{answer}'; }}
     }}
 }}
 """
+
+TLS: Final = """ ssl http2;
+        ssl_certificate {certificate}; ssl_certificate_key {certificate}.key;
+        ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:sessions:1m"""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Providers:
 
 
 def start_providers(stack: ExitStack, folder: Path) -> Providers:
-    nginx = _nginx(folder)
+    nginx = start_nginx(folder)
     stack.callback(nginx.stop)
     port = free_port()
     command = [sys.executable, str(UPSTREAM), str(port)]
@@ -52,10 +56,13 @@ def start_providers(stack: ExitStack, folder: Path) -> Providers:
     return Providers(nginx, upstream)
 
 
-def _nginx(folder: Path) -> Process:
+def start_nginx(folder: Path, certificate: Path | None = None) -> Process:
+    """Start it; with a certificate, whose key is beside it as `.key`, it speaks TLS and HTTP/2."""
     port = free_port()
     headers = " ".join(f"add_header {name} '{value}';" for name, value in LIMITS.items())
+    tls = "" if certificate is None else TLS.format(certificate=certificate)
     config = folder / "nginx.conf"
-    config.write_text(NGINX.format(folder=folder, port=port, headers=headers, answer=ANSWER))
+    text = NGINX.format(folder=folder, port=port, headers=headers, answer=ANSWER, tls=tls)
+    config.write_text(text)
     command = [tool("nginx"), "-c", str(config), "-e", str(folder / "error.log")]
     return Process(command, port=port, core=OTHER_CORE, folder=folder)
