@@ -15,7 +15,7 @@ drops the socket.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Iterator, MutableSequence, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, MutableSequence, Sequence
 from typing import Any, Final, cast
 
 import httptools
@@ -101,7 +101,7 @@ class Connection(asyncio.Protocol):
         self._head_size = 0
         transport = self.transport
         if body is not None and len(body) > 1:
-            transport.writelines((head, *body))
+            self._write((head, *body))
         else:  # two buffers cost more than to join them
             transport.write(head + body[0] if body else head)
         return answer
@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
         if pieces and answer is self._answer and answer.status < 300:
             self._is_whole = True
             for piece in pieces:
-                self.transport.writelines(piece)  # who answers so reads on
+                self._write(piece)  # who answers so reads on
 
     async def send_stream(
         self, answer: Answer, pieces: AsyncIterable[bytes], seconds: float | None = None
@@ -145,9 +145,18 @@ class Connection(asyncio.Protocol):
         Raises:
             httpx.WriteTimeout: It took nothing for so many seconds.
         """
-        self.transport.writelines(piece)
+        self._write(piece)
         if self._is_writing_paused:
             await self._writable(seconds)
+
+    def _write(self, parts: Iterable[Part]) -> None:
+        """Write, by no `writelines`: before Python 3.13.2 asyncio's own never pauses whoever writes.
+
+        See gh-127655 of CPython; gh-136234 and gh-155888 are others that it has.
+        """
+        write = self.transport.write
+        for part in parts:
+            write(part)
 
     def _wants_more(self, answer: Answer) -> bool:
         return answer is self._answer and not answer.status
