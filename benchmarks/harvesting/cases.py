@@ -50,6 +50,7 @@ class Scenario:
         queue: Windows that a request may wait for quota; 0 switches the queue off.
         faulty: Half of the providers are out of order, in turns.
         aligned: Fixed windows of all providers begin at the same moment.
+        counts_refused: Providers count requests that they refuse, too.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Scenario:
     queue: float = 0.0
     faulty: bool = False
     aligned: bool = False
+    counts_refused: bool = False
 
     @property
     def is_within_capacity(self) -> bool:
@@ -76,6 +78,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         Scenario("overload", load=1.5),
         Scenario("overload-tokens", load=1.5, limits=("6000 tokens",), cost=300),
         Scenario("overload-queue", load=1.5, queue=0.5),
+        Scenario("overload-counted", load=1.5, counts_refused=True),
         Scenario("faults", load=0.25, faulty=True),
         Scenario("recovery", load=0.2, bursts=90, aligned=True),
         Scenario("recovery-queue", load=0.2, bursts=90, aligned=True, queue=1.5),

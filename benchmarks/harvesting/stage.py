@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from starlette.applications import Starlette
 
 from stepwell import create_app
-from stepwell.testing import Call, Failure, FakeClock, Fleet, Reply
+from stepwell.testing import Call, Failure, FakeClock, Fleet, Reply, SimLimit
 
 from .cases import PROVIDERS, SCENARIOS, TOLD, Case
 from .traffic import Request
@@ -100,11 +100,18 @@ def _make_fleet(clock: FakeClock, case: Case) -> Fleet:
     for number in range(PROVIDERS):
         # Odd fractions of a window, so that no edge falls on another's or on a full second.
         offset = 0.117 if scenario.aligned else 0.055 + 0.1617 * number
+        limits = [SimLimit.parse(f"{limit}/{length:g}s") for limit in scenario.limits]
         fleet.add(
             f"p{number}",
-            limits=[f"{limit}/{length:g}s" for limit in scenario.limits],
-            window=case.window,
-            offset=offset * length,
+            limits=[
+                replace(
+                    limit,
+                    kind=case.window,
+                    offset=offset * length,
+                    counts_refused=scenario.counts_refused,
+                )
+                for limit in limits
+            ],
             dialect=case.dialect,
             latency=LATENCY * length,
             reply=_speak,

@@ -69,6 +69,20 @@ def test_no_request_fails_while_somebody_has_room(
     assert figures.harvest >= (likely if told == "right" else 0.93)
 
 
+def test_a_provider_that_counts_refused_calls_is_not_kept_full_by_them() -> None:
+    """Asking a sliding window once a second would do that for ever, while requests keep coming."""
+    figures = play("overload-counted", "right", "sliding", "silent")
+    assert figures.harvest >= 0.95
+    assert figures.refused <= 100
+
+
+@pytest.mark.parametrize("window", ["sliding", "bucket"])
+def test_a_provider_that_counts_refused_calls_recovers_where_no_limit_is_known(window: str) -> None:
+    """It is asked less and less often, until it serves again: else it never would."""
+    figures = play("overload-counted", "nothing", window, "silent")
+    assert figures.harvest >= 0.15
+
+
 @pytest.mark.parametrize("scenario", WITHIN_CAPACITY)
 @with_all_fleets
 def test_limits_that_are_told_are_kept(scenario: str, window: str, dialect: str) -> None:

@@ -141,6 +141,19 @@ def test_refused_calls_count_until_one_success_shows_otherwise() -> None:
     assert calls.count.usage.maybe(0.0) == 3
 
 
+def test_what_only_refused_calls_can_have_used_up_is_counted_from_then_on() -> None:
+    """As OpenAI counts: then there is surely no room, and it is known from when there will be."""
+    calls = Calls()
+    calls.serve(0.0, 1.0, 2.0)
+    for moment in (3.0, 30.0, 59.0):
+        assert calls.refuse(moment)
+    assert not calls.count.usage.counts_refused
+    assert calls.refuse(62.5)  # nobody was served in the last minute
+    assert calls.count.kind is Kind.SLIDING
+    assert calls.count.usage.counts_refused
+    assert calls.count.may_open(62.6, 1) == 90.0
+
+
 def test_a_success_while_an_answer_was_slow_shows_that_calls_count_as_they_come() -> None:
     """A call that took 30 s left a sliding window one minute after it was sent; a fixed one may too."""
     for is_surely_sliding in (True, False):

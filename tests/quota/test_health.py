@@ -34,3 +34,40 @@ def test_a_younger_success_is_newer_than_a_refusal() -> None:
     assert health.is_refused_since(10.0, 11.0)
     health.recover(2)
     assert not health.is_refused_since(10.0, 11.0)
+
+
+def test_who_refuses_on_and_on_is_asked_less_and_less_often() -> None:
+    """Once a second for as long as finds a window's end; then its last refusal answers for a while."""
+    health, now = Health(), 0.0
+    for _ in range(32):
+        now += 1.0
+        health.refuse(now, now, 1, inf)
+        health.insist(now)
+    assert (health.pause, health.is_stubborn(now)) == (0.0, False)
+    for _ in range(8):
+        now += max(1.0, health.pause)
+        health.refuse(now, now, 1, inf)
+        health.insist(now)
+    assert health.pause == (now - 1.0) / 4
+    assert health.is_stubborn(now + 0.9 * health.pause)
+    assert not health.is_stubborn(now + 1.1 * health.pause)
+
+
+def test_a_stubborn_target_that_served_again_is_still_asked_with_care() -> None:
+    """Half as seldom after each time that it served, until it is like any other."""
+    health, now = Health(), 0.0
+    for number in range(40):
+        now += 1.0
+        health.refuse(now, now, number, inf)
+        health.insist(now)
+    pause = health.pause
+    assert pause > 1.0
+    health.recover(100)
+    assert (health.pause, health.is_stubborn(now)) == (pause / 2, False)
+    health.refuse(now, now, 101, inf)
+    health.insist(now)
+    assert health.is_stubborn(now + 1.0)
+    for call in range(200, 210):
+        health.recover(call)
+        health.insist(now)
+    assert health.pause == 0.0

@@ -78,3 +78,16 @@ def test_a_count_that_no_law_foresaw_is_not_proven_for_an_hour() -> None:
     assert proofs.until == -inf
     proofs.add(STRONG, "configured", 3700.0)
     assert proofs.until == 7300.0
+
+
+@pytest.mark.parametrize(
+    ("peak", "trough", "doubles"),
+    [(10, 11.0, True), (9, 11.0, False), (10, 10.0, False), (10, inf, True)],
+)
+def test_a_window_that_held_twice_the_amount_may_be_one_of_that(
+    peak: int, trough: float, doubles: bool
+) -> None:
+    """Unless it once refused a call although it held less."""
+    proofs = Proofs(60.0)
+    proofs.peak, proofs.trough = peak, trough
+    assert proofs.doubles(5) is doubles

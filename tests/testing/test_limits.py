@@ -190,3 +190,24 @@ def test_waiting_the_told_time_is_enough_and_not_too_long(
         meter.take(now, cost)
         assert meter.used(now) <= 10 + 1e-5
         assert meter.used(now + meter.reset(now)) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_refused_request_counts_where_the_limit_says_so(kind: WindowKind) -> None:
+    """Who goes on asking keeps a sliding window full; a fixed one begins anew all the same."""
+    limit = SimLimit("requests", 2, 60.0, kind, counts_refused=True)
+    referee = Limiter([limit], 0.0)
+    assert admit(referee, 0.0)
+    assert admit(referee, 1.0)
+    for now in (5.0, 20.0):
+        assert not admit(referee, now)
+        referee.refuse("k", "m", now)
+    assert admit(referee, 62.0) is (kind in ("fixed", "first-call"))
+
+
+def test_a_refused_request_costs_nothing_as_a_rule() -> None:
+    """It is as if it had never come."""
+    referee = limiter("1 requests/60s", "sliding")
+    assert admit(referee, 0.0)
+    referee.refuse("k", "m", 30.0)
+    assert admit(referee, 60.0)

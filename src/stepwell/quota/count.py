@@ -250,7 +250,20 @@ class Count:
             return False
         self._believe(explained)
         self.proofs.add(self._proof(outcome, ceiling), self.source, outcome.answered)
+        self._blame(outcome)
         return self.proofs.is_plausible
+
+    def _blame(self, outcome: Outcome) -> None:
+        """See whether only refused calls can have used up what was missing.
+
+        At a fixed window's end they are gone as well, so that it need not be known there.
+        """
+        usage, need = self.usage, self.usage.need(outcome.need)
+        if self.kind not in _MEASURED or usage.forgives or usage.counts_refused:
+            return
+        used = usage.served(outcome.sent - usage.window, outcome.answered)
+        if used + usage.rivals(need) + need <= self._least:
+            usage.blame()
 
     def _first_refusal(self, outcome: Outcome) -> Outcome | None:
         """Return the first refusal of those together with which this one came; None if open."""
@@ -284,7 +297,8 @@ class Count:
         usage, need = self.usage, self.usage.need(outcome.need)
         used = usage.served(outcome.sent - usage.window, outcome.answered)
         self.proofs.trough = min(self.proofs.trough, used + usage.rivals(need) + need)
-        if ceiling <= self._least or (outcome.told is not None and self.kind is not None):
+        fits = outcome.told is not None and self.kind is not None
+        if ceiling <= self._least or (fits and not self.proofs.doubles(self._least)):
             return STRONG
         may_be_more = self.proofs.slides(self._least) or after(map(_larger, self.laws), outcome)
         return 0 if may_be_more else WEAK

@@ -332,6 +332,8 @@ class Desk:
         pool = self._pool(scope)
         for each in {self.own, pool}:
             each.health.refuse(started, now, mark, until)
+            if report.bench is Bench.RATE:
+                each.health.insist(now)
         if report.bench is Bench.RATE:
             self._slow_start.restart()
         if report.bench is not None and (report.delay is not None or not self._explained):
@@ -384,8 +386,8 @@ class Desk:
         """Return when a soft block may be probed past; inf while a probe is out."""
         if self._probes or any(pool.health.is_probed for pool in self.pools):
             return inf
-        refusals = [pool.health.refused_at for pool in self.pools if pool.health.is_wary]
-        return max([now, *(refusal + _PROBE_EVERY for refusal in refusals)])
+        wary = [pool.health for pool in self.pools if pool.health.is_wary]
+        return max([now, *(each.refused_at + max(_PROBE_EVERY, each.pause) for each in wary)])
 
     def _end_probe(self, call: int) -> None:
         self._probes.discard(call)

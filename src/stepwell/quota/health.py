@@ -11,6 +11,13 @@ from stepwell.quota.ledger import Bench
 _MOMENT: Final = 1.0
 # What a window's arithmetic loses.
 _SAME: Final = 1e-5
+# Refusals in a row after which a target is asked less and less often: more than it takes to find a
+# window's end, a second at a time, by a limit that is nearly right.
+_STUBBORN: Final = 32
+# It is left alone for this part of the time since the first of them, and not for longer than guesses
+# about rates may last.
+_PART: Final = 1 / 4
+_LONGEST: Final = 600.0
 
 
 class Health:
@@ -20,13 +27,17 @@ class Health:
         refused_at: When a call was last refused or failed.
         refused_from: When that call was sent.
         is_wary: The last answer was such a one.
+        pause: Seconds for which a stubborn target is not probed after a refusal; 0 as a rule.
     """
 
     __slots__ = (
         "_cooldowns",
+        "_dry_since",
+        "_in_a_row",
         "_mark",
         "_refused_until",
         "is_wary",
+        "pause",
         "refused_at",
         "refused_from",
     )
@@ -36,6 +47,9 @@ class Health:
         self.refused_from = -inf
         self._refused_until = inf
         self.is_wary = False
+        self.pause = 0.0
+        self._in_a_row = 0  # refusals for rates
+        self._dry_since = -inf
         self._mark = -1
         self._cooldowns: dict[Bench, Cooldown] = {}
 
@@ -51,6 +65,23 @@ class Health:
         self._refused_until = until
         self.refused_at, self.is_wary, self._mark = now, True, mark
         self.refused_from = started
+
+    def insist(self, now: float) -> None:
+        """A call was refused because of a rate.
+
+        Where refused calls count as well, as OpenAI says of its own limits (rate-limit guide, read
+        2026-11-22), asking once a second keeps a window full for ever. What no law foresees after so
+        many refusals is asked less often, and at first as often as helped the last time.
+        """
+        if not self._in_a_row:
+            self._dry_since = now
+        self._in_a_row += 1
+        if self.pause or self._in_a_row > _STUBBORN:
+            self.pause = min(max(self.pause, _PART * (now - self._dry_since)), _LONGEST)
+
+    def is_stubborn(self, now: float) -> bool:
+        """Tell whether the last refusal is evidence for whoever comes, as it is no use to ask."""
+        return self.is_wary and now < self.refused_at + self.pause
 
     def is_refused_since(self, arrived: float, now: float) -> bool:
         """Tell whether a call was refused or failed since `arrived`, and nothing is newer.
@@ -80,6 +111,9 @@ class Health:
             cooldown.recover(call)
         if call <= self._mark:
             return False
+        if self._in_a_row:
+            self._in_a_row = 0
+            self.pause = self.pause / 2 if self.pause > _MOMENT else 0.0
         self.is_wary = False
         return True
 

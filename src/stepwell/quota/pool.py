@@ -264,6 +264,8 @@ class Pool:
         It is not if the told delay has passed, or a window may have moved since it was sent, or since
         the search for room began, or the wait for it ended.
         """
+        if self.health.is_stubborn(now):
+            return True
         if not self.health.is_refused_since(arrived, now):
             return False
         sent = self.health.evidence_from(since, now)

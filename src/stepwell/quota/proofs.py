@@ -3,7 +3,7 @@
 A refusal that was foreseen proves the amount if no larger one explains it:
 
 - *strongly* if no law at all could have a larger one, or if a told delay fits a window whose kind is
-  known;
+  known, unless it served twice the amount within one window;
 - *weakly* if none could by a law that is believed, nor by a sliding window. Not every sliding window
   explains everything: it served calls when so many were in it (`peak`), and refused one when so few
   were (`trough`).
@@ -91,6 +91,13 @@ class Proofs:
     def slides(self, amount: int) -> bool:
         """Tell whether a sliding window of more than this amount may explain every outcome."""
         return self.trough > max(self.peak, amount + 1)
+
+    def doubles(self, amount: int) -> bool:
+        """Tell whether one window seems to have held what two of this amount can, and no more than that.
+
+        An edge may lie in the midst of a burst, but it is likelier that twice as much fits.
+        """
+        return self.peak >= 2 * amount and self.slides(amount)
 
     def distrust(self) -> None:
         """The amount was wrong, or is another one now."""

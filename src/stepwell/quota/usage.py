@@ -35,6 +35,7 @@ class Usage:
         window: In seconds.
         is_prompt: The provider was seen to count a call as it comes.
         forgives: The provider was seen not to count calls that it refuses.
+        counts_refused: It was seen to count them.
     """
 
     __slots__ = (
@@ -44,6 +45,7 @@ class Usage:
         "_late",
         "_traffic",
         "by_request",
+        "counts_refused",
         "forgives",
         "is_prompt",
         "metric",
@@ -58,6 +60,7 @@ class Usage:
         self.by_request = metric is Metric.REQUESTS
         self.is_prompt = False
         self.forgives = False
+        self.counts_refused = False
         self._traffic = traffic
         kept = max(kept, min(window, MOST_KEPT))
         self._early = SlidingWindow(window, keep=kept, early=True)
@@ -84,12 +87,21 @@ class Usage:
 
     def doubt(self, cost: int, answered: float) -> None:
         """Count a call that was refused or failed, unless the provider is known not to."""
-        if not self.forgives:
+        if self.counts_refused:
+            self.add(cost, answered, answered)
+        elif not self.forgives:
             self._doubtful.serve(((0, cost, answered, answered),))
 
     def forgive(self) -> None:
         """A call was served for which there was no room if refused calls were counted."""
         self.forgives = True
+        self._doubtful = SlidingWindow(self.window)
+
+    def blame(self) -> None:
+        """A call was refused for which there was room if refused calls were not counted."""
+        self.counts_refused = True
+        for moment, cost in self._doubtful.entries(inf):
+            self.add(cost, moment, moment)
         self._doubtful = SlidingWindow(self.window)
 
     # --- questions
@@ -248,6 +260,7 @@ class Usage:
             "in_flight": self._traffic.amount,
             "prompt": self.is_prompt,
             "forgives": self.forgives,
+            "counts_refused": self.counts_refused,
         }
 
     def restore(self, state: Mapping[str, Any], then: float, now: float) -> None:
@@ -260,6 +273,7 @@ class Usage:
         self._early.restore(self._late.export(now), now)
         self._doubtful.restore(state["doubtful"], then)
         self.is_prompt, self.forgives = bool(state["prompt"]), bool(state["forgives"])
+        self.counts_refused = bool(state.get("counts_refused", False))
         self._buckets.clear()
 
     # --- inner

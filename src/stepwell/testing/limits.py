@@ -11,8 +11,9 @@ Five kinds of window, as providers have them:
 
 A request costs one request and all its tokens, prompt and answer, when it is admitted; an admitted
 request gives nothing back, also when its answer is cut or the client leaves. A refused one costs
-nothing. Windows live on the clock's monotonic time, because a client's wall clock is not theirs;
-providers read the calendar once, when the fleet is made, and count on from there.
+nothing, but for a limit that `counts_refused`. Windows live on the clock's monotonic time, because a
+client's wall clock is not theirs; providers read the calendar once, when the fleet is made, and count
+on from there.
 """
 
 import math
@@ -59,6 +60,8 @@ class SimLimit:
         model: It holds for this model only; empty is for all.
         reset: Of a calendar: when its days begin, and months on their first, such as
             `00:00 America/Los_Angeles`; without a zone it is UTC.
+        counts_refused: A refused request counts as one too, as OpenAI's do: who goes on asking
+            keeps a sliding window full, and a bucket in debt.
     """
 
     metric: Metric
@@ -69,6 +72,7 @@ class SimLimit:
     offset: float = 0.0
     model: str = ""
     reset: str = ""
+    counts_refused: bool = False
 
     @classmethod
     def parse(cls, text: str) -> "SimLimit":
@@ -313,6 +317,12 @@ class Limiter:
     def take(self, key: str, model: str, tokens: int, now: float) -> None:
         for limit, meter in self._counts(key, model):
             meter.take(now, _cost(limit, tokens))
+
+    def refuse(self, key: str, model: str, now: float) -> None:
+        """Count a request that was not admitted, where that counts."""
+        for limit, meter in self._counts(key, model):
+            if limit.counts_refused and limit.metric == "requests":
+                meter.take(now, 1)
 
     def gauges(self, key: str, model: str, now: float) -> tuple[Gauge, ...]:
         return tuple(_gauge(limit, meter, now) for limit, meter in self._counts(key, model))

@@ -241,6 +241,8 @@ class SimProvider:
             self._limiter.take(call.key, call.model, tokens, now)
             call.tokens = tokens
             return None
+        self._limiter.refuse(call.key, call.model, now)
+        refusal = self._no_room(call.key, call.model, tokens, itself=1) or refusal
         gauges = self._limiter.gauges(call.key, call.model, now)
         return self._manners.dialect.refuse(refusal, gauges, self._clock.time())
 
