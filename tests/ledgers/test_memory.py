@@ -60,7 +60,7 @@ class Eager(MemoryLedger):
         waits_until: float = -inf,
     ) -> Reservation | Wait | Exhausted:
         desk = self._desk(targets[0])
-        return self._take(desk, targets[0], tokens, self._clock.monotonic())
+        return self._take(desk, targets[0], tokens, tokens, self._clock.monotonic())
 
 
 class Mute(MemoryLedger):

@@ -57,4 +57,5 @@ async def test_what_is_kept_is_what_the_gates_say(played: list[tuple[str, float]
         now = clock.monotonic()
         for desk in ledger._desks.values():
             for tokens in (200, 200, 50, 50, 600):
-                assert desk.is_open(now, tokens) is (desk.block(now, tokens) is None)
+                need = desk.calibration.likely(tokens)
+                assert desk.is_open(now, tokens, need) is (desk.block(now, tokens) is None)

@@ -4,7 +4,7 @@ It joins the target's own pool, that of its account's free models if it is one o
 account's; all that is asked or booked concerns each.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -133,10 +133,11 @@ class Desk:
             version += pool.version
         return version == self._shut_in
 
-    def is_open(self, now: float, tokens: int) -> bool:
+    def is_open(self, now: float, tokens: int, need: int) -> bool:
+        """Tell whether there is room for so many tokens, of which it probably comes to `need`."""
         if now < self._shut_until and self.is_still_shut(now, tokens):
             return False
-        opens = self._opens(now, self.calibration.likely(tokens))
+        opens = self._opens(now, need)
         if opens <= now:
             return True
         self._shut_until = min(opens, now + _KEPT)
@@ -210,10 +211,10 @@ class Desk:
 
     def take(self, call: int, tokens: int, now: float, *, probe: bool) -> bool:
         """Book a reservation; return whether it is a probe, as a half-open target's call is."""
-        self._change()
         for pool in self.pools if probe else ():
             pool.challenge(call, tokens, now)
-        probe = probe or any(pool.health.is_half_open(now) for pool in self.pools)
+        for pool in self.pools:
+            probe = probe or pool.health.is_half_open(now)
         for pool in self.pools:
             pool.take(call, tokens)
             if probe:
@@ -234,7 +235,8 @@ class Desk:
     def post(self) -> None:
         """Book what was noted in all that this target is counted in."""
         for pool in self.pools:
-            pool.post()
+            if pool.tab is not None:
+                pool.tab.post()
 
     def read(
         self,
@@ -245,23 +247,23 @@ class Desk:
         *,
         served: bool = True,
     ) -> None:
-        self._change()
         for pool in self.pools:
             pool.read(call, readings, started, now, served=served)
 
     def learn(self, report: Report, tokens: int, started: float, now: float) -> None:
-        """Learn from how a call ended what the limits are; not yet booked, it is in flight."""
+        """Learn from how a call ended what the limits are; not yet booked, it is in flight.
+
+        `judge` is to follow, by which others notice that something has changed.
+        """
         self._explained = False
         if report.ended is Ended.REFUSED and report.bench is Bench.RATE:
-            self._change()
             outcome = Outcome(started, now, tokens, served=False, delay=report.delay)
             self._explained = self._explain(report.readings, outcome)
             self.own.note(outcome)
 
-    def _explain(self, readings: Iterable[Reading], outcome: Outcome) -> bool:
+    def _explain(self, readings: Sequence[Reading], outcome: Outcome) -> bool:
         """Find the limit that refused a call and teach it; False if none is to blame."""
-        readings = tuple(readings)
-        named = next((n for pool in self.pools if (n := pool.named(readings))), None)
+        named = self._named(readings)
         count = named or self._blamed(outcome)
         if count is not None and count.refuse(outcome):
             return True
@@ -272,6 +274,13 @@ class Desk:
         if count is not None:
             count.silence()  # it is another limit
         return self.own.suspect(outcome)
+
+    def _named(self, readings: Sequence[Reading]) -> Tally | None:
+        """Return the count of the limit that a refusal names."""
+        for pool in self.pools if readings else ():
+            if (count := pool.named(readings)) is not None:
+                return count
+        return None
 
     def _blamed(self, outcome: Outcome) -> Tally | None:
         """Return the limit that a refusal is about which names none.
@@ -286,23 +295,30 @@ class Desk:
         return max(counts, key=lambda count: count.used(outcome.sent) / count.amount, default=None)
 
     def age(self, call: int, started: float, now: float, *, ended: Ended = Ended.SUCCESS) -> None:
-        self._change()
         for pool in self.pools:
             pool.age(call, started, now, ended=ended)
 
     def spend(
-        self, call: int, tokens: int, started: float, now: float, *, ended: Ended = Ended.SUCCESS
+        self,
+        call: int,
+        tokens: int,
+        started: float,
+        now: float,
+        *,
+        ended: Ended = Ended.SUCCESS,
+        request: bool = False,
     ) -> None:
-        self._change()
-        self._end_probe(call)
+        """Book what a call came to, and its request unless it has begun to age."""
         for pool in self.pools:
+            if request:
+                pool.age(call, started, now, ended=ended)
             pool.spend(call, tokens, started, now, ended=ended)
+        self._end_probe(call)
 
     def give_back(self, call: int, *, request: bool) -> None:
-        self._change()
-        self._end_probe(call)
         for pool in self.pools:
             pool.give_back(call, request=request)
+        self._end_probe(call)
 
     # --- health
 
@@ -330,8 +346,9 @@ class Desk:
         scope = report.scope if report.bench is None else RULES[report.bench].scope or report.scope
         until = inf if report.delay is None else now + report.delay
         pool = self._pool(scope)
-        for each in {self.own, pool}:
-            each.health.refuse(started, now, mark, until)
+        self.own.health.refuse(started, now, mark, until)
+        if pool is not self.own:
+            pool.health.refuse(started, now, mark, until)
         if report.bench is Bench.RATE:
             self._slow_start.restart()
         if report.bench is not None and (report.delay is not None or not self._explained):
@@ -363,7 +380,6 @@ class Desk:
 
     def _book(self, page: Page) -> None:
         """Book what was noted of calls that were served."""
-        self._change()
         for pool in self.pools:
             pool.book(page)
         ended = [call for call, *_ in page.ended]
@@ -373,7 +389,10 @@ class Desk:
             self._recover(max(ended), page.ended[-1][-1])
 
     def _pool(self, scope: Scope) -> Pool:
-        return next((pool for pool in self.pools if pool.scope is scope), self.own)
+        for pool in self.pools:
+            if pool.scope is scope:
+                return pool
+        return self.own
 
     def _all_gates(self) -> Iterator[Gate]:
         yield from self._gates
@@ -388,9 +407,10 @@ class Desk:
         return max([now, *(refusal + _PROBE_EVERY for refusal in refusals)])
 
     def _end_probe(self, call: int) -> None:
-        self._probes.discard(call)
-        for pool in self.pools:
-            pool.health.end_probe(call)
+        if call in self._probes:
+            self._probes.remove(call)
+            for pool in self.pools:
+                pool.end_probe(call)
 
 
 def _may_be_over(block: Block, now: float) -> bool:

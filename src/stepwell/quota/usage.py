@@ -40,6 +40,7 @@ class Usage:
     __slots__ = (
         "_buckets",
         "_doubtful",
+        "_doubts",
         "_early",
         "_late",
         "_traffic",
@@ -63,6 +64,7 @@ class Usage:
         self._early = SlidingWindow(window, keep=kept, early=True)
         self._late = SlidingWindow(window, keep=kept)
         self._doubtful = SlidingWindow(window, keep=kept)
+        self._doubts = False  # there ever was any of that; most targets are asked who have room
         self._buckets: dict[tuple[float, bool], Bucket] = {}
 
     def __repr__(self) -> str:
@@ -85,12 +87,13 @@ class Usage:
     def doubt(self, cost: int, answered: float) -> None:
         """Count a call that was refused or failed, unless the provider is known not to."""
         if not self.forgives:
+            self._doubts = True
             self._doubtful.serve(((0, cost, answered, answered),))
 
     def forgive(self) -> None:
         """A call was served for which there was no room if refused calls were counted."""
         self.forgives = True
-        self._doubtful = SlidingWindow(self.window)
+        self._doubts, self._doubtful = False, SlidingWindow(self.window)
 
     # --- questions
 
@@ -170,12 +173,19 @@ class Usage:
             if self.is_prompt
             else self._late.between(after, until)
         )
-        return counted + self._doubtful.between(after, until)
+        return counted + self._doubtful.between(after, until) if self._doubts else counted
+
+    def remembered(self) -> int:
+        """Return all that may have been counted and is remembered."""
+        counted = self._early if self.is_prompt else self._late
+        return counted.kept() + (self._doubtful.kept() if self._doubts else 0)
 
     def in_use(self, now: float) -> int:
         """Return all that may be in use of a sliding window, calls in flight included."""
         counted = self._early.used(now - WAY) if self.is_prompt else self._late.used(now)
-        return counted + self._doubtful.used(now) + self._traffic.amount
+        if self._doubts:
+            counted += self._doubtful.used(now)
+        return counted + self._traffic.amount
 
     def surely_crosses(self, level: float, until: float = inf) -> float:
         """See `SlidingWindow.crosses`, for what was surely counted."""
@@ -258,6 +268,7 @@ class Usage:
         self._late.restore(state["used"], then)
         self._late.add(int(state["in_flight"]), now)
         self._early.restore(self._late.export(now), now)
+        self._doubts = self._doubts or bool(state["doubtful"])
         self._doubtful.restore(state["doubtful"], then)
         self.is_prompt, self.forgives = bool(state["prompt"]), bool(state["forgives"])
         self._buckets.clear()
