@@ -200,6 +200,19 @@ async def test_a_failed_call_does_not_send_the_queue_home() -> None:
     assert not (await bank.take(target, arrived=arrived)).probe
 
 
+async def test_the_last_moment_of_a_told_delay_is_seen_however_often_it_is_asked_for() -> None:
+    """Until it comes the answer is the same and kept; then a request waits, as the rest is rounding."""
+    clock = FakeClock()
+    bank = Bank(MemoryLedger(clock), clock)
+    target = Target("p", "p", "m")
+    bank.ledger.settle(await bank.take(target), Report(Ended.REFUSED, bench=Bench.RATE, delay=7.0))
+    answers = []
+    for _ in range(13):
+        clock.shift(0.5)
+        answers.append(await bank.ask(target))
+    assert [type(answer) for answer in answers] == [Exhausted] * 11 + [Wait] * 2
+
+
 async def test_one_probe_answers_for_a_guess_about_the_whole_account() -> None:
     """A guess of scope account is tried by one of its models; the other's requests wait for it."""
     clock = FakeClock()

@@ -12,7 +12,7 @@ from math import inf
 
 from stepwell.clock import Clock
 from stepwell.ledgers.record import Memory, Record
-from stepwell.quota.choice import choose
+from stepwell.quota.choice import Standing, choose, exhausted
 from stepwell.quota.cooldown import RULES
 from stepwell.quota.desk import Desk
 from stepwell.quota.ledger import (
@@ -88,10 +88,14 @@ class MemoryLedger:
         if memory is not None and not memory.is_recalled:
             await memory.recall()
         now = self._now()
+        shut: list[Standing] = []
         for target in targets:
             desk = self._desks.get(target.key)
             if desk is None or desk.target is not target:
                 desk = self._desk(target)
+            elif now < desk.stands_until and (kept := desk.kept_standing(now, tokens)):
+                shut.append(kept)
+                continue
             elif desk.is_still_shut(now, tokens):
                 continue
             need = desk.calibration.likely(tokens)
@@ -102,21 +106,9 @@ class MemoryLedger:
                 held = self._take(desk, target, tokens, need, now)
                 desk.open_tab(now, need)
                 return held
-        standings = []
-        for target in targets:
-            desk = self._desk(target)
-            standing = desk.standing(now, tokens, arrived, waits_until)
-            if standing is None:
-                need = desk.calibration.likely(tokens)
-                return self._take(desk, target, tokens, need, now)
-            standings.append(standing)
-        chosen = choose(standings, now, waits_until)
-        if isinstance(chosen, int):
-            target = targets[chosen]
-            desk = self._desk(target)
-            need = desk.calibration.likely(tokens)
-            return self._take(desk, target, tokens, need, now, probe=True)
-        return chosen
+        if len(shut) == len(targets):
+            return exhausted(shut)
+        return self._choose(targets, tokens, now, arrived, waits_until)
 
     async def preview(
         self,
@@ -286,6 +278,31 @@ class MemoryLedger:
         return _Held(
             target=target, tokens=need, started=now, call=self._calls, desk=desk, estimate=tokens
         )
+
+    def _choose(
+        self,
+        targets: Sequence[Reservable],
+        tokens: int,
+        now: float,
+        arrived: float,
+        waits_until: float,
+    ) -> Reservation | Wait | Exhausted:
+        """None was found open: take one that is after all, probe one, or say what to wait for."""
+        standings = []
+        for target in targets:
+            desk = self._desk(target)
+            standing = desk.standing(now, tokens, arrived, waits_until)
+            if standing is None:
+                need = desk.calibration.likely(tokens)
+                return self._take(desk, target, tokens, need, now)
+            standings.append(standing)
+        chosen = choose(standings, now, waits_until)
+        if isinstance(chosen, int):
+            target = targets[chosen]
+            desk = self._desk(target)
+            need = desk.calibration.likely(tokens)
+            return self._take(desk, target, tokens, need, now, probe=True)
+        return chosen
 
     def _glimpse(self, target: Reservable) -> Desk:
         """Return a target's desk; for one never asked for a desk that is not kept."""

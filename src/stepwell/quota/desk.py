@@ -34,6 +34,8 @@ _KEPT = 1.0
 _WHOLE = 1.0
 _ROUNDED = 0.02
 _MOST_BLUR = 1.0
+# So long before its end a told delay cannot be over yet.
+_LAST_MOMENTS = _MOST_BLUR + _WHOLE
 
 
 class Slots:
@@ -77,12 +79,16 @@ class Desk:
         "_shut_until",
         "_slots",
         "_slow_start",
+        "_standing",
+        "_stands_for",
+        "_stands_in",
         "account",
         "calibration",
         "key",
         "own",
         "pools",
         "shared",
+        "stands_until",
         "tab",
         "target",
     )
@@ -106,6 +112,10 @@ class Desk:
         # shut for as many until then. Most of a long chain is, when it is worth being long.
         self._shut_until = -inf
         self._shut_for = self._shut_in = 0
+        # How it stands to whoever asks, for so many tokens at most, in that version and until then.
+        self.stands_until = -inf
+        self._standing: Standing | None = None
+        self._stands_for = self._stands_in = 0
 
     def __repr__(self) -> str:
         return f"<Desk {self.key}, {self.own.in_flight} in flight>"
@@ -126,12 +136,7 @@ class Desk:
         """Tell whether it was found shut for as many tokens, and nothing has happened since."""
         if now >= self._shut_until or tokens < self._shut_for:
             return False
-        version = 0
-        for pool in self.pools:
-            if pool.tab is not None:
-                return False  # what it holds is not booked yet
-            version += pool.version
-        return version == self._shut_in
+        return self._version() == self._shut_in
 
     def is_open(self, now: float, tokens: int, need: int) -> bool:
         """Tell whether there is room for so many tokens, of which it probably comes to `need`."""
@@ -141,8 +146,17 @@ class Desk:
         if opens <= now:
             return True
         self._shut_until = min(opens, now + _KEPT)
-        self._shut_for, self._shut_in = tokens, sum([pool.version for pool in self.pools])
+        self._shut_for, self._shut_in = tokens, self._version()
         return False
+
+    def _version(self) -> int:
+        """Return what changes whenever something happens here; -1 while that is not booked yet."""
+        version = 0
+        for pool in self.pools:
+            if pool.tab is not None:
+                return -1
+            version += pool.version
+        return version
 
     def _opens(self, now: float, need: int) -> float:
         """Return when the first gate that is shut opens; `now` if none is."""
@@ -170,18 +184,45 @@ class Desk:
 
     def block(self, now: float, tokens: int) -> Block | None:
         """Return what stands in the way the most, None if nothing does."""
+        return worst(self._blocks(now, tokens))
+
+    def _blocks(self, now: float, tokens: int) -> list[Block]:
+        """Return all that stands in the way."""
         need, least = self.calibration.likely(tokens), self.calibration.least(tokens)
-        return worst(
+        return [
             gate.block(self.key, now, need, least)
             for gate in self._all_gates()
             if gate.opens(now, need) > now
-        )
+        ]
+
+    def kept_standing(self, now: float, tokens: int) -> Standing | None:
+        """Return what `standing` returned, if that is the same for every request meanwhile.
+
+        It is while a cooldown is told, or it is out of service, and nothing else lasts longer.
+        """
+        if now >= self.stands_until or tokens > self._stands_for:
+            return None
+        return self._standing if self._version() == self._stands_in else None
+
+    def _keep(self, standing: Standing, blocks: Sequence[Block], now: float, tokens: int) -> None:
+        """Keep how it stands to anyone, if the last of these blocks is a cooldown and hard.
+
+        For fewer tokens, and as time passes, others do not last longer.
+        """
+        until = standing.block.until
+        if not standing.block.hard or standing.block.bench is None or until is None:
+            return
+        if all(block.until is None or block.until <= until for block in blocks):
+            self.stands_until = min(now + _KEPT, until - _LAST_MOMENTS)
+            self._standing, self._stands_for = standing, tokens
+            self._stands_in = self._version()
 
     def standing(
         self, now: float, tokens: int, arrived: float, waits_until: float = -inf
     ) -> Standing | None:
         """Describe this target to one request; None if it is open after all."""
-        block = self.block(now, tokens)
+        blocks = self._blocks(now, tokens)
+        block = worst(blocks)
         if block is None:
             return None
         if block.reason == "count" and self._probes:
@@ -196,7 +237,9 @@ class Desk:
         opening = self._opening(now, tokens) if block.reason == "count" and not block.hard else None
         if opening is not None and waits_until > -inf and opening.holds(since, now):
             answered, probe_at = False, max(probe_at, opening.asked_at(now))
-        return Standing.of(block, answered=answered, probe_at=probe_at, flying=flying)
+        standing = Standing.of(block, answered=answered, probe_at=probe_at, flying=flying)
+        self._keep(standing, blocks, now, tokens)
+        return standing
 
     def status(self, now: float) -> TargetStatus:
         return TargetStatus(
