@@ -60,7 +60,7 @@ class Eager(MemoryLedger):
         waits_until: float = -inf,
     ) -> Reservation | Wait | Exhausted:
         desk = self._desk(targets[0])
-        return self._take(desk, targets[0], tokens, self._clock.monotonic())
+        return self._take(desk, targets[0], tokens, tokens, self._clock.monotonic())
 
 
 class Mute(MemoryLedger):
@@ -198,6 +198,19 @@ async def test_a_failed_call_does_not_send_the_queue_home() -> None:
     await bank.wait(target, arrived=arrived)
     bank.ledger.settle(calls[1], Report(Ended.SUCCESS))
     assert not (await bank.take(target, arrived=arrived)).probe
+
+
+async def test_the_last_moment_of_a_told_delay_is_seen_however_often_it_is_asked_for() -> None:
+    """Until it comes the answer is the same and kept; then a request waits, as the rest is rounding."""
+    clock = FakeClock()
+    bank = Bank(MemoryLedger(clock), clock)
+    target = Target("p", "p", "m")
+    bank.ledger.settle(await bank.take(target), Report(Ended.REFUSED, bench=Bench.RATE, delay=7.0))
+    answers = []
+    for _ in range(13):
+        clock.shift(0.5)
+        answers.append(await bank.ask(target))
+    assert [type(answer) for answer in answers] == [Exhausted] * 11 + [Wait] * 2
 
 
 async def test_one_probe_answers_for_a_guess_about_the_whole_account() -> None:

@@ -23,11 +23,11 @@ def test_a_probe_marks_every_guess_in_its_way() -> None:
         desk.spend(1, 1, 0.0, 0.0)
         desk.judge(1, 1, Report(Ended.REFUSED, bench=Bench.RATE, scope=scope), 0.0, 0.0)
     assert desk.take(2, 1, 30.0, probe=False), "half-open: the next call is the probe"
-    assert not desk.is_open(30.0, 1)
-    assert not sibling.is_open(30.0, 1), "the account is being probed"
+    assert not desk.is_open(30.0, 1, 1)
+    assert not sibling.is_open(30.0, 1, 1), "the account is being probed"
     desk.give_back(2, request=True)
-    assert desk.is_open(30.0, 1)
-    assert sibling.is_open(30.0, 1)
+    assert desk.is_open(30.0, 1, 1)
+    assert sibling.is_open(30.0, 1, 1)
     assert repr(desk) == "<Desk a/m, 0 in flight>"
 
 
@@ -124,7 +124,7 @@ def test_a_limit_that_nobody_told_is_found() -> None:
     assert calls.known == []
     calls.refuse(4.0)
     assert calls.known == [("learned", 4)]
-    assert not calls.desk.is_open(5.0, 1)
+    assert not calls.desk.is_open(5.0, 1, 1)
 
 
 def test_a_named_limit_is_blamed_and_no_other() -> None:

@@ -124,8 +124,8 @@ class Reservations:
             last: What the ledger said when it was asked for some of them; it goes first.
         """
         targets = [target for step in call.steps for target in step.targets]
-        statuses = await self._ledger.snapshot(targets)
-        found = {status.key: status.block for status in statuses if status.block is not None}
+        seen = await self._ledger.preview(targets, 1, arrived=call.arrived)
+        found = {block.key: block for block in seen.blocks if block is not None}
         found |= {block.key: block for block in (last.blocks if last else ())}
         return {target.key: found[target.key] for target in targets if target.key in found}
 

@@ -12,7 +12,7 @@ from math import inf
 
 from stepwell.clock import Clock
 from stepwell.ledgers.record import Memory, Record
-from stepwell.quota.choice import choose
+from stepwell.quota.choice import Standing, choose, exhausted
 from stepwell.quota.cooldown import RULES
 from stepwell.quota.desk import Desk
 from stepwell.quota.ledger import (
@@ -88,31 +88,27 @@ class MemoryLedger:
         if memory is not None and not memory.is_recalled:
             await memory.recall()
         now = self._now()
+        shut: list[Standing] = []
         for target in targets:
             desk = self._desks.get(target.key)
             if desk is None or desk.target is not target:
                 desk = self._desk(target)
+            elif now < desk.stands_until and (kept := desk.kept_standing(now, tokens)):
+                shut.append(kept)
+                continue
             elif desk.is_still_shut(now, tokens):
                 continue
-            if desk.tab.is_open and desk.tab.admits(now, need := desk.calibration.likely(tokens)):
+            need = desk.calibration.likely(tokens)
+            if desk.tab.is_open and desk.tab.admits(now, need):
                 return self._admit(desk, target, tokens, need, now)
             desk.post()
-            if desk.is_open(now, tokens):
-                held = self._take(desk, target, tokens, now)
-                desk.open_tab(now, held.tokens)
+            if desk.is_open(now, tokens, need):
+                held = self._take(desk, target, tokens, need, now)
+                desk.open_tab(now, need)
                 return held
-        standings = []
-        for target in targets:
-            desk = self._desk(target)
-            standing = desk.standing(now, tokens, arrived, waits_until)
-            if standing is None:
-                return self._take(desk, target, tokens, now)
-            standings.append(standing)
-        chosen = choose(standings, now, waits_until)
-        if isinstance(chosen, int):
-            target = targets[chosen]
-            return self._take(self._desk(target), target, tokens, now, probe=True)
-        return chosen
+        if len(shut) == len(targets):
+            return exhausted(shut)
+        return self._choose(targets, tokens, now, arrived, waits_until)
 
     async def preview(
         self,
@@ -147,7 +143,9 @@ class MemoryLedger:
             held.desk.post()
             now = self._now()
             self._hear(held, readings, now, Ended.SUCCESS)
-            self._age(held, now, Ended.SUCCESS)
+            if not held.observed:
+                held.observed = True
+                held.desk.age(held.call, held.started, now)
             self._note(held.desk)
         if self._subscribers:
             self._notify()  # from now on its end can be told
@@ -281,6 +279,31 @@ class MemoryLedger:
             target=target, tokens=need, started=now, call=self._calls, desk=desk, estimate=tokens
         )
 
+    def _choose(
+        self,
+        targets: Sequence[Reservable],
+        tokens: int,
+        now: float,
+        arrived: float,
+        waits_until: float,
+    ) -> Reservation | Wait | Exhausted:
+        """None was found open: take one that is after all, probe one, or say what to wait for."""
+        standings = []
+        for target in targets:
+            desk = self._desk(target)
+            standing = desk.standing(now, tokens, arrived, waits_until)
+            if standing is None:
+                need = desk.calibration.likely(tokens)
+                return self._take(desk, target, tokens, need, now)
+            standings.append(standing)
+        chosen = choose(standings, now, waits_until)
+        if isinstance(chosen, int):
+            target = targets[chosen]
+            desk = self._desk(target)
+            need = desk.calibration.likely(tokens)
+            return self._take(desk, target, tokens, need, now, probe=True)
+        return chosen
+
     def _glimpse(self, target: Reservable) -> Desk:
         """Return a target's desk; for one never asked for a desk that is not kept."""
         desk = self._desks.get(target.key)
@@ -306,10 +329,16 @@ class MemoryLedger:
         return desk
 
     def _take(
-        self, desk: Desk, target: Reservable, tokens: int, now: float, *, probe: bool = False
+        self,
+        desk: Desk,
+        target: Reservable,
+        tokens: int,
+        need: int,
+        now: float,
+        *,
+        probe: bool = False,
     ) -> _Held:
         self._calls += 1
-        need = desk.calibration.likely(tokens)
         probe = desk.take(self._calls, need, now, probe=probe)
         self._note(desk)
         return _Held(
@@ -339,8 +368,8 @@ class MemoryLedger:
             desk.learn(report, held.tokens, held.started, held.answered)
             if ended is Ended.SUCCESS and report.tokens is not None:
                 desk.calibration.learn(held.estimate, cost)
-            self._age(held, now, ended)
-            desk.spend(held.call, cost, held.started, now, ended=ended)
+            request = not held.observed
+            desk.spend(held.call, cost, held.started, now, ended=ended, request=request)
         else:
             desk.give_back(held.call, request=not held.observed)
         desk.judge(held.call, self._calls, report, held.started, now)
@@ -351,11 +380,6 @@ class MemoryLedger:
         if readings:
             served = ended is Ended.SUCCESS
             held.desk.read(held.call, readings, held.started, now, served=served)
-
-    def _age(self, held: _Held, now: float, ended: Ended) -> None:
-        if not held.observed:
-            held.observed = True
-            held.desk.age(held.call, held.started, now, ended=ended)
 
     def _notify(self) -> None:
         for callback in tuple(self._subscribers.values()):

@@ -113,12 +113,19 @@ def choose(
     waits = waits_until > now and any(standing.coming <= waits_until for standing in standings)
     if ready and not waits:
         return min(ready, key=lambda index: standings[index].hope)
+    if not waiting:
+        return exhausted(standings)
     blocks = tuple(standing.block for standing in standings)
     moments = [block.until for block in blocks if block.until is not None]
-    if not waiting:
-        return Exhausted(min(moments, default=None), blocks)
     probes = [standings[index].probe_at for index in waiting if index not in ready]
     return Wait(min([*moments, *filter(isfinite, probes)], default=None), blocks)
+
+
+def exhausted(standings: Sequence[Standing]) -> Exhausted:
+    """Return the answer where no target may still answer for the request."""
+    blocks = tuple([standing.block for standing in standings])
+    moments = [block.until for block in blocks if block.until is not None]
+    return Exhausted(min(moments, default=None), blocks)
 
 
 def _coming(block: Block, *, flying: bool) -> float:

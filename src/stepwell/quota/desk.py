@@ -4,7 +4,7 @@ It joins the target's own pool, that of its account's free models if it is one o
 account's; all that is asked or booked concerns each.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -34,6 +34,8 @@ _KEPT = 1.0
 _WHOLE = 1.0
 _ROUNDED = 0.02
 _MOST_BLUR = 1.0
+# So long before its end a told delay cannot be over yet.
+_LAST_MOMENTS = _MOST_BLUR + _WHOLE
 
 
 class Slots:
@@ -77,12 +79,16 @@ class Desk:
         "_shut_until",
         "_slots",
         "_slow_start",
+        "_standing",
+        "_stands_for",
+        "_stands_in",
         "account",
         "calibration",
         "key",
         "own",
         "pools",
         "shared",
+        "stands_until",
         "tab",
         "target",
     )
@@ -106,6 +112,10 @@ class Desk:
         # shut for as many until then. Most of a long chain is, when it is worth being long.
         self._shut_until = -inf
         self._shut_for = self._shut_in = 0
+        # How it stands to whoever asks, for so many tokens at most, in that version and until then.
+        self.stands_until = -inf
+        self._standing: Standing | None = None
+        self._stands_for = self._stands_in = 0
 
     def __repr__(self) -> str:
         return f"<Desk {self.key}, {self.own.in_flight} in flight>"
@@ -126,22 +136,27 @@ class Desk:
         """Tell whether it was found shut for as many tokens, and nothing has happened since."""
         if now >= self._shut_until or tokens < self._shut_for:
             return False
-        version = 0
-        for pool in self.pools:
-            if pool.tab is not None:
-                return False  # what it holds is not booked yet
-            version += pool.version
-        return version == self._shut_in
+        return self._version() == self._shut_in
 
-    def is_open(self, now: float, tokens: int) -> bool:
+    def is_open(self, now: float, tokens: int, need: int) -> bool:
+        """Tell whether there is room for so many tokens, of which it probably comes to `need`."""
         if now < self._shut_until and self.is_still_shut(now, tokens):
             return False
-        opens = self._opens(now, self.calibration.likely(tokens))
+        opens = self._opens(now, need)
         if opens <= now:
             return True
         self._shut_until = min(opens, now + _KEPT)
-        self._shut_for, self._shut_in = tokens, sum([pool.version for pool in self.pools])
+        self._shut_for, self._shut_in = tokens, self._version()
         return False
+
+    def _version(self) -> int:
+        """Return what changes whenever something happens here; -1 while that is not booked yet."""
+        version = 0
+        for pool in self.pools:
+            if pool.tab is not None:
+                return -1
+            version += pool.version
+        return version
 
     def _opens(self, now: float, need: int) -> float:
         """Return when the first gate that is shut opens; `now` if none is."""
@@ -169,18 +184,45 @@ class Desk:
 
     def block(self, now: float, tokens: int) -> Block | None:
         """Return what stands in the way the most, None if nothing does."""
+        return worst(self._blocks(now, tokens))
+
+    def _blocks(self, now: float, tokens: int) -> list[Block]:
+        """Return all that stands in the way."""
         need, least = self.calibration.likely(tokens), self.calibration.least(tokens)
-        return worst(
+        return [
             gate.block(self.key, now, need, least)
             for gate in self._all_gates()
             if gate.opens(now, need) > now
-        )
+        ]
+
+    def kept_standing(self, now: float, tokens: int) -> Standing | None:
+        """Return what `standing` returned, if that is the same for every request meanwhile.
+
+        It is while a cooldown is told, or it is out of service, and nothing else lasts longer.
+        """
+        if now >= self.stands_until or tokens > self._stands_for:
+            return None
+        return self._standing if self._version() == self._stands_in else None
+
+    def _keep(self, standing: Standing, blocks: Sequence[Block], now: float, tokens: int) -> None:
+        """Keep how it stands to anyone, if the last of these blocks is a cooldown and hard.
+
+        For fewer tokens, and as time passes, others do not last longer.
+        """
+        until = standing.block.until
+        if not standing.block.hard or standing.block.bench is None or until is None:
+            return
+        if all(block.until is None or block.until <= until for block in blocks):
+            self.stands_until = min(now + _KEPT, until - _LAST_MOMENTS)
+            self._standing, self._stands_for = standing, tokens
+            self._stands_in = self._version()
 
     def standing(
         self, now: float, tokens: int, arrived: float, waits_until: float = -inf
     ) -> Standing | None:
         """Describe this target to one request; None if it is open after all."""
-        block = self.block(now, tokens)
+        blocks = self._blocks(now, tokens)
+        block = worst(blocks)
         if block is None:
             return None
         if block.reason == "count" and self._probes:
@@ -195,7 +237,9 @@ class Desk:
         opening = self._opening(now, tokens) if block.reason == "count" and not block.hard else None
         if opening is not None and waits_until > -inf and opening.holds(since, now):
             answered, probe_at = False, max(probe_at, opening.asked_at(now))
-        return Standing.of(block, answered=answered, probe_at=probe_at, flying=flying)
+        standing = Standing.of(block, answered=answered, probe_at=probe_at, flying=flying)
+        self._keep(standing, blocks, now, tokens)
+        return standing
 
     def status(self, now: float) -> TargetStatus:
         return TargetStatus(
@@ -210,10 +254,10 @@ class Desk:
 
     def take(self, call: int, tokens: int, now: float, *, probe: bool) -> bool:
         """Book a reservation; return whether it is a probe, as a half-open target's call is."""
-        self._change()
         for pool in self.pools if probe else ():
             pool.challenge(call, tokens, now)
-        probe = probe or any(pool.health.is_half_open(now) for pool in self.pools)
+        for pool in self.pools:
+            probe = probe or pool.health.is_half_open(now)
         for pool in self.pools:
             pool.take(call, tokens)
             if probe:
@@ -234,7 +278,8 @@ class Desk:
     def post(self) -> None:
         """Book what was noted in all that this target is counted in."""
         for pool in self.pools:
-            pool.post()
+            if pool.tab is not None:
+                pool.tab.post()
 
     def read(
         self,
@@ -245,23 +290,23 @@ class Desk:
         *,
         served: bool = True,
     ) -> None:
-        self._change()
         for pool in self.pools:
             pool.read(call, readings, started, now, served=served)
 
     def learn(self, report: Report, tokens: int, started: float, now: float) -> None:
-        """Learn from how a call ended what the limits are; not yet booked, it is in flight."""
+        """Learn from how a call ended what the limits are; not yet booked, it is in flight.
+
+        `judge` is to follow, by which others notice that something has changed.
+        """
         self._explained = False
         if report.ended is Ended.REFUSED and report.bench is Bench.RATE:
-            self._change()
             outcome = Outcome(started, now, tokens, served=False, delay=report.delay)
             self._explained = self._explain(report.readings, outcome)
             self.own.note(outcome)
 
-    def _explain(self, readings: Iterable[Reading], outcome: Outcome) -> bool:
+    def _explain(self, readings: Sequence[Reading], outcome: Outcome) -> bool:
         """Find the limit that refused a call and teach it; False if none is to blame."""
-        readings = tuple(readings)
-        named = next((n for pool in self.pools if (n := pool.named(readings))), None)
+        named = self._named(readings)
         count = named or self._blamed(outcome)
         if count is not None and count.refuse(outcome):
             return True
@@ -272,6 +317,13 @@ class Desk:
         if count is not None:
             count.silence()  # it is another limit
         return self.own.suspect(outcome)
+
+    def _named(self, readings: Sequence[Reading]) -> Tally | None:
+        """Return the count of the limit that a refusal names."""
+        for pool in self.pools if readings else ():
+            if (count := pool.named(readings)) is not None:
+                return count
+        return None
 
     def _blamed(self, outcome: Outcome) -> Tally | None:
         """Return the limit that a refusal is about which names none.
@@ -286,23 +338,30 @@ class Desk:
         return max(counts, key=lambda count: count.used(outcome.sent) / count.amount, default=None)
 
     def age(self, call: int, started: float, now: float, *, ended: Ended = Ended.SUCCESS) -> None:
-        self._change()
         for pool in self.pools:
             pool.age(call, started, now, ended=ended)
 
     def spend(
-        self, call: int, tokens: int, started: float, now: float, *, ended: Ended = Ended.SUCCESS
+        self,
+        call: int,
+        tokens: int,
+        started: float,
+        now: float,
+        *,
+        ended: Ended = Ended.SUCCESS,
+        request: bool = False,
     ) -> None:
-        self._change()
-        self._end_probe(call)
+        """Book what a call came to, and its request unless it has begun to age."""
         for pool in self.pools:
+            if request:
+                pool.age(call, started, now, ended=ended)
             pool.spend(call, tokens, started, now, ended=ended)
+        self._end_probe(call)
 
     def give_back(self, call: int, *, request: bool) -> None:
-        self._change()
-        self._end_probe(call)
         for pool in self.pools:
             pool.give_back(call, request=request)
+        self._end_probe(call)
 
     # --- health
 
@@ -330,7 +389,7 @@ class Desk:
         scope = report.scope if report.bench is None else RULES[report.bench].scope or report.scope
         until = inf if report.delay is None else now + report.delay
         pool = self._pool(scope)
-        for each in {self.own, pool}:
+        for each in (self.own,) if pool is self.own else (self.own, pool):
             each.health.refuse(started, now, mark, until)
             if report.bench is Bench.RATE:
                 each.health.insist(now)
@@ -365,7 +424,6 @@ class Desk:
 
     def _book(self, page: Page) -> None:
         """Book what was noted of calls that were served."""
-        self._change()
         for pool in self.pools:
             pool.book(page)
         ended = [call for call, *_ in page.ended]
@@ -375,7 +433,10 @@ class Desk:
             self._recover(max(ended), page.ended[-1][-1])
 
     def _pool(self, scope: Scope) -> Pool:
-        return next((pool for pool in self.pools if pool.scope is scope), self.own)
+        for pool in self.pools:
+            if pool.scope is scope:
+                return pool
+        return self.own
 
     def _all_gates(self) -> Iterator[Gate]:
         yield from self._gates
@@ -390,9 +451,10 @@ class Desk:
         return max([now, *(each.refused_at + max(_PROBE_EVERY, each.pause) for each in wary)])
 
     def _end_probe(self, call: int) -> None:
-        self._probes.discard(call)
-        for pool in self.pools:
-            pool.health.end_probe(call)
+        if call in self._probes:
+            self._probes.remove(call)
+            for pool in self.pools:
+                pool.end_probe(call)
 
 
 def _may_be_over(block: Block, now: float) -> bool:

@@ -104,7 +104,7 @@ class Pool:
     @property
     def in_flight(self) -> int:
         """Calls that have not ended."""
-        return len(self._tokens)
+        return len(self._tokens.flying)
 
     # --- what is counted
 
@@ -115,6 +115,7 @@ class Pool:
 
     def book(self, page: Page) -> None:
         """Book what was noted of calls that were served, as `take`, `age` and `spend` would."""
+        self.version += 1
         taken, answered, ended = page
         calls, tokens = zip(*taken, strict=True) if taken else ((), ())
         self._requests.start_all(calls, [1] * len(calls))
@@ -140,6 +141,7 @@ class Pool:
 
     def take(self, call: int, tokens: int) -> None:
         """Book one request and its estimated tokens."""
+        self.version += 1
         self._requests.start(call, 1)
         self._tokens.start(call, tokens)
         self._meters.debit(1, tokens)
@@ -148,6 +150,7 @@ class Pool:
         self, call: int, readings: Iterable[Reading], started: float, now: float, *, served: bool
     ) -> None:
         """Believe what the answer to `call` says about this scope."""
+        self.version += 1
         for reading in readings:
             if reading.scope is self.scope and reading.remaining is not None:
                 self._read(call, reading, started, now, served=served)
@@ -171,35 +174,37 @@ class Pool:
 
     def age(self, call: int, started: float, now: float, *, ended: Ended) -> None:
         """The provider must have counted the request by now, if it counts such a call."""
+        self.version += 1
         self._requests.end([(call, 1, started, now)])
         self._book(Metric.REQUESTS, call, 1, started, now, ended)
 
     def spend(self, call: int, tokens: int, started: float, now: float, *, ended: Ended) -> None:
         """The call ended and came to so many tokens."""
+        self.version += 1
         corrections = self._tokens.end([(call, tokens, started, now)])
         self._meters.correct(corrections, by_request=False)
         self._book(Metric.TOKENS, call, tokens, started, now, ended)
-        self._forget(call)
 
     def _book(  # noqa: PLR0917 - as its callers have them
         self, metric: Metric, call: int, cost: int, started: float, now: float, ended: Ended
     ) -> None:
-        served = ended is Ended.SUCCESS
         if ended in _SURE:
             self._log.add(metric, started, now, cost)
-        for count in self._by_metric[metric]:
-            if ended in _SURE:
-                count.add(call, cost, started, now, served=served)
-            else:
+            for count in self._by_metric[metric]:
+                count.add(call, cost, started, now, served=ended is Ended.SUCCESS)
+        elif cost:
+            for count in self._by_metric[metric]:
                 count.doubt(cost, now)
 
-    def _forget(self, call: int) -> None:
+    def end_probe(self, call: int) -> None:
+        """A call that went past what is known has ended, and what it came to is booked."""
+        self.health.end_probe(call)
         for count in self._tallies:
             count.forget(call)
 
     def give_back(self, call: int, *, request: bool) -> None:
         """Nothing was sent: take the tokens back, and the request unless it has begun to age."""
-        self._forget(call)
+        self.version += 1
         self._meters.correct([(call, -self._tokens.cancel(call))], by_request=False)
         if request:
             self._meters.correct([(call, -self._requests.cancel(call))], by_request=True)

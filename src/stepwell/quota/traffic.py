@@ -26,28 +26,29 @@ class Traffic:
 
     Attributes:
         amount: The sum in flight.
+        flying: What each call in flight takes; numbers rise, because calls start in their order.
     """
 
-    __slots__ = ("_costs", "_flying", "_passed", "amount")
+    __slots__ = ("_costs", "_passed", "amount", "flying")
 
     def __init__(self) -> None:
         self.amount = 0
-        self._flying: dict[int, int] = {}  # rising numbers, because calls start in their order
+        self.flying: dict[int, int] = {}
         self._passed: list[int] = []  # calls that ended before an older one did, rising
         self._costs: list[int] = []  # what each of them came to
 
     def __len__(self) -> int:
-        return len(self._flying)
+        return len(self.flying)
 
     def __repr__(self) -> str:
-        return f"<Traffic {len(self._flying)} calls, {self.amount} in flight>"
+        return f"<Traffic {len(self.flying)} calls, {self.amount} in flight>"
 
     def start(self, call: int, amount: int) -> None:
-        self._flying[call] = amount
+        self.flying[call] = amount
         self.amount += amount
 
     def start_all(self, calls: Iterable[int], amounts: Sequence[int]) -> None:
-        self._flying.update(zip(calls, amounts, strict=True))
+        self.flying.update(zip(calls, amounts, strict=True))
         self.amount += sum(amounts)
 
     def end(self, calls: Iterable[Served]) -> list[tuple[int, int]]:
@@ -56,7 +57,7 @@ class Traffic:
         Returns:
             By how much each exceeds what it took off with, beside its number.
         """
-        flying, passed, costs = self._flying, self._passed, self._costs
+        flying, passed, costs = self.flying, self._passed, self._costs
         corrections = []
         for call, cost, _, _ in calls:
             taken = flying.pop(call)
@@ -72,31 +73,31 @@ class Traffic:
 
     def cancel(self, call: int) -> int:
         """Forget a call as if it had never been, and return the amount it had taken."""
-        taken = self._flying.pop(call)
+        taken = self.flying.pop(call)
         self.amount -= taken
         if self._passed:
             self._forget()
         return taken
 
     def has_older(self, call: int) -> bool:
-        return bool(self._flying) and self._oldest() < call
+        return bool(self.flying) and self._oldest() < call
 
     def uncounted(self, call: int) -> int:
         """Return what a reading in this call's answer may not contain yet.
 
         That is everything else in flight, and all that started after this call and has ended since.
         """
-        own = self.amount - self._flying.get(call, 0)
+        own = self.amount - self.flying.get(call, 0)
         if not self._passed or self._passed[-1] < call:
             return own
         return own + sum(self._costs[bisect(self._passed, call) :])
 
     def _oldest(self) -> int:
-        return next(iter(self._flying))
+        return next(iter(self.flying))
 
     def _forget(self) -> None:
         passed = self._passed
-        gone = bisect(passed, self._oldest()) if self._flying else len(passed)
+        gone = bisect(passed, self._oldest()) if self.flying else len(passed)
         gone = max(gone, len(passed) - _PASSED)
         if gone:
             del passed[:gone], self._costs[:gone]

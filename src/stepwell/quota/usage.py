@@ -41,6 +41,7 @@ class Usage:
     __slots__ = (
         "_buckets",
         "_doubtful",
+        "_doubts",
         "_early",
         "_late",
         "_traffic",
@@ -66,6 +67,7 @@ class Usage:
         self._early = SlidingWindow(window, keep=kept, early=True)
         self._late = SlidingWindow(window, keep=kept)
         self._doubtful = SlidingWindow(window, keep=kept)
+        self._doubts = False  # there ever was any of that; most targets are asked who have room
         self._buckets: dict[tuple[float, bool], Bucket] = {}
 
     def __repr__(self) -> str:
@@ -90,19 +92,20 @@ class Usage:
         if self.counts_refused:
             self.add(cost, answered, answered)
         elif not self.forgives:
+            self._doubts = True
             self._doubtful.serve(((0, cost, answered, answered),))
 
     def forgive(self) -> None:
         """A call was served for which there was no room if refused calls were counted."""
         self.forgives = True
-        self._doubtful = SlidingWindow(self.window)
+        self._doubts, self._doubtful = False, SlidingWindow(self.window)
 
     def blame(self) -> None:
         """A call was refused for which there was room if refused calls were not counted."""
         self.counts_refused = True
         for moment, cost in self._doubtful.entries(inf):
             self.add(cost, moment, moment)
-        self._doubtful = SlidingWindow(self.window)
+        self._doubts, self._doubtful = False, SlidingWindow(self.window)
 
     # --- questions
 
@@ -182,12 +185,19 @@ class Usage:
             if self.is_prompt
             else self._late.between(after, until)
         )
-        return counted + self._doubtful.between(after, until)
+        return counted + self._doubtful.between(after, until) if self._doubts else counted
+
+    def remembered(self) -> int:
+        """Return all that may have been counted and is remembered."""
+        counted = self._early if self.is_prompt else self._late
+        return counted.kept() + (self._doubtful.kept() if self._doubts else 0)
 
     def in_use(self, now: float) -> int:
         """Return all that may be in use of a sliding window, calls in flight included."""
         counted = self._early.used(now - WAY) if self.is_prompt else self._late.used(now)
-        return counted + self._doubtful.used(now) + self._traffic.amount
+        if self._doubts:
+            counted += self._doubtful.used(now)
+        return counted + self._traffic.amount
 
     def surely_crosses(self, level: float, until: float = inf) -> float:
         """See `SlidingWindow.crosses`, for what was surely counted."""
@@ -271,6 +281,7 @@ class Usage:
         self._late.restore(state["used"], then)
         self._late.add(int(state["in_flight"]), now)
         self._early.restore(self._late.export(now), now)
+        self._doubts = self._doubts or bool(state["doubtful"])
         self._doubtful.restore(state["doubtful"], then)
         self.is_prompt, self.forgives = bool(state["prompt"]), bool(state["forgives"])
         self.counts_refused = bool(state.get("counts_refused", False))

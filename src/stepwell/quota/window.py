@@ -96,11 +96,16 @@ class SlidingWindow:
 
     def used(self, now: float) -> int:
         """Return the sum of what was counted since `now - seconds`."""
-        leaves = self._leaves
-        first = self._head
-        if first < len(leaves) and leaves[first] <= now:
+        leaves, first = self._leaves, self._head
+        count = len(leaves)
+        if first < count and leaves[first] <= now:
             first = bisect_right(leaves, now, first)
-        return self._total - self._before[first] if first < len(leaves) else 0
+        return self._total - self._before[first] if first < count else 0
+
+    def kept(self) -> int:
+        """Return the sum of all that is remembered."""
+        first = self._head
+        return self._total - self._before[first] if first < len(self._before) else 0
 
     def since(self, moment: float) -> int:
         """Return the sum of what was counted after `moment`, as far as it has not left."""

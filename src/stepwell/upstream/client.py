@@ -138,7 +138,7 @@ class Endpoint:
         try:
             with Deadline(self._clock, seconds, within=within):
                 answer = await self._line.open(request.parts_for(step), patience.connect)
-                return self._plain(answer, request, observe) or await self._reply(
+                return self._at_once(answer, request, observe) or await self._reply(
                     answer, request, observe
                 )
         except TimeoutError:
@@ -148,16 +148,25 @@ class Endpoint:
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             return _unreachable(_name(error))
 
-    def _plain(
+    def _at_once(
         self, answer: Answer, request: ChatRequest, observe: Callable[[Hint], object]
     ) -> Reply | None:
-        """Judge what most calls come to: a completion that is there as soon as its head is.
+        """Judge what most calls come to, and is all there as soon as its head is.
 
         Returns:
             None for anything else; the answer is left as it was.
         """
-        if request.stream or answer.status != _OK or (body := answer.whole()) is None:
+        is_served = answer.status == _OK
+        if (is_served and request.stream) or (body := answer.whole()) is None:
             return None
+        if is_served:
+            return self._plain(answer, body, observe)
+        return self._familiar.get((answer.status, dialects.undated(answer.headers), body))
+
+    def _plain(
+        self, answer: Answer, body: bytes, observe: Callable[[Hint], object]
+    ) -> Reply | None:
+        """Judge a completion; None for anything else."""
         tokens = plain_tokens(body)  # of a body that is compressed it knows nothing
         if tokens is None:
             return None
@@ -185,11 +194,7 @@ class Endpoint:
 
     async def _refusal(self, answer: Answer) -> Reply:
         told = dialects.undated(answer.headers)
-        body = answer.whole()
-        if body is not None and (known := self._familiar.get((answer.status, told, body))):
-            return known
-        if body is None or _content(answer.headers)[1] not in _PLAIN:
-            body = await _read_all(answer, MAX_REFUSAL)
+        body = await _read_all(answer, MAX_REFUSAL)
         name = answer.status, told, body
         if (known := self._familiar.get(name)) is not None:
             return known

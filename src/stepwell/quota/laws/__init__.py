@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import inf
 from typing import Any, Final
 
 from stepwell.quota.laws.bucket import Bucket
@@ -65,7 +64,7 @@ def is_far(usage: Usage, outcome: Outcome, amount: int) -> bool:
     each law. The call counts twice here, as a bucket rounds.
     """
     need = usage.need(outcome.need)
-    return usage.maybe(-inf, outcome.answered) + usage.rivals(need) + 2 * need <= amount
+    return usage.remembered() + usage.rivals(need) + 2 * need <= amount
 
 
 def suspects(usage: Usage, outcome: Outcome) -> tuple[Law, ...]:
