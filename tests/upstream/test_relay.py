@@ -10,6 +10,7 @@ import pytest
 from stepwell.testing import FakeClock
 from stepwell.upstream.plain import PlainEvents
 from stepwell.upstream.relay import MAX_HELD_BYTES, MAX_HELD_EVENTS, Relay
+from stepwell.upstream.seam import Tap
 
 Chunk = bytes | Exception | float
 Make = Callable[..., Relay]
@@ -50,21 +51,33 @@ def relay(clock: FakeClock) -> Make:
 
     def make(*chunks: Chunk, **options: Any) -> Relay:
         plain = {"idle_timeout": 30.0, "drop_usage": True, "every_choice": False, "keep": True}
-        body = play(chunks)
-        return Relay(lambda: anext(body, b""), clock=clock, **{**plain, **options})
+        return Relay(Played(play(chunks)), clock=clock, **{**plain, **options})
 
     return make
+
+
+class Played:
+    """A body that is read as it is played."""
+
+    tap: Tap | None = None
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+
+    async def read(self) -> bytes:
+        return await anext(self._chunks, b"")
 
 
 class Taken:
     """A sink that keeps what it takes; after so many pieces it fails."""
 
-    quiet_since = 0.0
-
     def __init__(self, most: int = 1000, error: Exception | None = None) -> None:
         self.pieces: list[bytes] = []
         self._most = most
         self._error = error
+
+    def push(self, events: bytes) -> bool:
+        return False
 
     async def write(self, events: bytes) -> None:
         self.pieces.append(events)

@@ -3,7 +3,6 @@
 A buffered answer has one source. So has a stream, unless it breaks and others go on with it.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Self
@@ -16,10 +15,7 @@ from stepwell.routing.verdict import Outcome, Verdict
 from stepwell.routing.waterfall import Send
 from stepwell.upstream.client import Reply
 from stepwell.upstream.relay import DONE, Relay
-from stepwell.upstream.sink import Sink, put
-
-# The task's name; without one Python makes up a new one each time.
-_POURING: Final = "stepwell-stream"
+from stepwell.upstream.sink import Sink
 
 # What a stream comes to.
 _ENDS: Final = {
@@ -66,12 +62,6 @@ class Source:
         """What relays the stream."""
         assert self._stream is not None
         return self._stream.relay
-
-    @property
-    def is_bound(self) -> bool:
-        """Only the task that began to read the stream may go on."""
-        assert self._stream is not None
-        return self._stream.answer.is_bound
 
     async def end(self) -> bytes:
         """After the relay's last piece: settle, and return what a whole stream still lacks."""
@@ -172,13 +162,8 @@ class Answer:
         last = relay.ahead()
         if not relay.is_done:
             if last:
-                await put(sink, last, self._clock)
-            # In a task of its own, because each event wakes all frames of a task down to the one that
-            # waits, and around this one stand those of the server, the host and ourselves.
-            pouring = relay.pour(sink)
-            last = await (
-                pouring if source.is_bound else asyncio.create_task(pouring, name=_POURING)
-            )
+                await sink.write(last)
+            last = await relay.pour(sink)
         missing = await source.end()
         if relay.broken:
             return await self._go_on(self._call, source, sink)

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import httpx
 
-from stepwell.upstream.seam import RawHeaders
+from stepwell.upstream.seam import RawHeaders, Tap
 
 # Bytes of a body that may wait to be read.
 HIGH_WATER: Final = 256 * 1024
@@ -36,9 +36,8 @@ class Answer:
         reason: The words beside it.
         headers: As they were sent, in order.
         version: `1.1` or `1.0`.
+        tap: See `seam.Body`.
     """
-
-    is_bound = False  # see `seam.Answer`
 
     __slots__ = (
         "_error",
@@ -51,6 +50,7 @@ class Answer:
         "is_complete",
         "reason",
         "status",
+        "tap",
         "version",
     )
 
@@ -61,6 +61,7 @@ class Answer:
         self._size = 0
         self._waiter: asyncio.Future[bytes] | None = None
         self._error: httpx.TransportError | None = None
+        self.tap: Tap | None = None
         self.status = 0
         self.reason = b""
         self.headers: RawHeaders = []
@@ -103,6 +104,9 @@ class Answer:
 
     def arrived(self, size: int) -> bool:
         """Some of the body is there; return whether too much waits to be read."""
+        if self._is_tapped():
+            self.chunks.clear()
+            return False
         self._size += size
         self.wake()
         return self._size >= HIGH_WATER
@@ -113,6 +117,12 @@ class Answer:
         self._error = error
         self.is_complete = error is None
         self.wake()
+
+    def _is_tapped(self) -> bool:
+        """Offer what has come; not while what came before has yet to be handled by who read it."""
+        tap, waiter, chunks = self.tap, self._waiter, self.chunks
+        is_awaited = waiter is not None and not waiter.done()
+        return tap is not None and is_awaited and len(chunks) == 1 and tap(chunks[0])
 
     def wake(self) -> None:
         """Give whoever waits what there is by now."""
