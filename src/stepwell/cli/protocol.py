@@ -126,7 +126,7 @@ class Reply(Connection):
             and len(body) <= _SMALL
             and _is_plain(cycle)
             and _UNUSUAL.isdisjoint(names)
-            and b"".join(names).islower()
+            and (joined := b"".join(names)) == joined.lower()
             and head.translate(None, _VISIBLE) == b"\r\n" * len(headers)
         )
         if not is_ordinary:
