@@ -104,8 +104,11 @@ class Answer:
 
     def arrived(self, size: int) -> bool:
         """Some of the body is there; return whether too much waits to be read."""
-        if self._is_tapped():
-            self.chunks.clear()
+        tap, waiter, chunks = self.tap, self._waiter, self.chunks
+        # Who does not wait has yet to handle what came before, or does not read on.
+        is_awaited = waiter is not None and not waiter.done()
+        if tap is not None and is_awaited and len(chunks) == 1 and tap(chunks[0]):
+            chunks.clear()
             return False
         self._size += size
         self.wake()
@@ -117,12 +120,6 @@ class Answer:
         self._error = error
         self.is_complete = error is None
         self.wake()
-
-    def _is_tapped(self) -> bool:
-        """Offer what has come; not while what came before has yet to be handled by who read it."""
-        tap, waiter, chunks = self.tap, self._waiter, self.chunks
-        is_awaited = waiter is not None and not waiter.done()
-        return tap is not None and is_awaited and len(chunks) == 1 and tap(chunks[0])
 
     def wake(self) -> None:
         """Give whoever waits what there is by now."""

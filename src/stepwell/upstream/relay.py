@@ -138,10 +138,11 @@ class Relay:
         """
         body, seconds, monotonic = self._body, self._idle_timeout, self._clock.monotonic
         idle = Deadline(self._clock, seconds, alarm=self._alarm)
-        body.tap = self._passing(sink, idle)
+        passes = self._passing(sink, idle)
         try:
             with idle:
                 while not self._has_ended():
+                    body.tap = passes if self._is_even() else None
                     try:
                         chunk = await body.read()
                     except BREAKS as error:
@@ -169,13 +170,15 @@ class Relay:
 
         Nearly each event of each stream goes that way: this is the gateway's dearest function.
         """
-        is_plain, push = self._plain.has, sink.push
+        is_plain, push, kept = self._plain.has, sink.push, self.kept
         seconds, monotonic = self._idle_timeout, self._clock.monotonic
 
         def passes(chunk: bytes) -> bool:
-            if not (self._is_even() and is_plain(chunk) and push(chunk)):
+            if not (is_plain(chunk) and push(chunk)):
                 return False
-            self._pass_on(chunk)
+            self.events += 1
+            if kept is not None:
+                kept.append(chunk)
             idle.due = monotonic() + seconds
             return True
 
@@ -234,8 +237,6 @@ class Relay:
 
     def _first_of(self, chunk: bytes) -> tuple[Sequence[bytes], bytes]:
         """Return the first event of a chunk and the rest, or all events where that is not as easy."""
-        if is_one_data_line(chunk) and not self._splitter.holds:
-            return (chunk,), b""
         if not (self._splitter.holds or chunk.startswith(b"\n") or CR in chunk):
             end = chunk.find(b"\n\n") + 2
             if end >= 2:
