@@ -38,7 +38,7 @@ EVENTS: Final = 50
 BUDGETS: Final = {
     "whole": 1067,
     "busy": 856,
-    "stream": 2249,
+    "stream": 2103,
     "dry": 1084,
     "refused": 2436,
 }

@@ -137,21 +137,27 @@ class Relay:
             The last of them, with the `[DONE]`, for whoever can send it together with the end.
         """
         body, seconds, monotonic = self._body, self._idle_timeout, self._clock.monotonic
+        is_even, has_ended = self._is_even(), self._has_ended()
+        is_plain = self._plain.has
         idle = Deadline(self._clock, seconds, alarm=self._alarm)
         passes = self._passing(sink, idle)
         try:
             with idle:
-                while not self._has_ended():
-                    body.tap = passes if self._is_even() else None
+                while not has_ended:
+                    body.tap = passes if is_even else None
                     try:
                         chunk = await body.read()
                     except BREAKS as error:
                         self.broken = _lost(error)
                         break
-                    self._eof = not chunk
-                    piece = self._relayed(chunk)
-                    if self.is_done:
-                        return piece
+                    if is_even and is_plain(chunk):
+                        piece = self._counted(chunk)
+                    else:
+                        self._eof = not chunk
+                        piece = self._relayed(chunk)
+                        is_even, has_ended = self._is_even(), self._has_ended()
+                        if self.is_done:
+                            return piece
                     if piece:
                         idle.due = math.inf  # the writer's pace is no silence of the provider's
                         await sink.write(piece)
@@ -170,15 +176,13 @@ class Relay:
 
         Nearly each event of each stream goes that way: this is the gateway's dearest function.
         """
-        is_plain, push, kept = self._plain.has, sink.push, self.kept
+        is_plain, push = self._plain.has, sink.push
         seconds, monotonic = self._idle_timeout, self._clock.monotonic
 
         def passes(chunk: bytes) -> bool:
             if not (is_plain(chunk) and push(chunk)):
                 return False
-            self.events += 1
-            if kept is not None:
-                kept.append(chunk)
+            self._counted(chunk)
             idle.due = monotonic() + seconds
             return True
 
@@ -258,19 +262,21 @@ class Relay:
 
     def _relayed(self, chunk: bytes) -> bytes:
         """Return what goes out of the next bytes: as they are, as far as they only carry content."""
-        is_even = self._is_even() and not self._has_ended()
-        if is_even and self._plain.has(chunk):
-            return self._pass_on(chunk)
         if is_one_data_line(chunk) and not self._splitter.holds:
             return self._sifted([chunk])
-        plain = plain_length(chunk) if is_even else 0
+        plain = 0
+        if self._is_even() and not self._has_ended():
+            plain = plain_length(chunk)
         if plain == len(chunk) > 0:
-            return self._pass_on(chunk)
-        head = self._pass_on(chunk[:plain]) if plain else b""
+            return self._counted(chunk, chunk.count(b"\n\n"))
+        head = chunk[:plain]
+        if head:
+            self._counted(head, head.count(b"\n\n"))
         return head + self._sifted(self._split(chunk[plain:]))
 
-    def _pass_on(self, plain: bytes) -> bytes:
-        self.events += plain.count(b"\n\n")
+    def _counted(self, plain: bytes, events: int = 1) -> bytes:
+        """Note that so many events go out as they came."""
+        self.events += events
         if self.kept is not None:
             self.kept.append(plain)
         return plain
