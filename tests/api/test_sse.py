@@ -1,10 +1,12 @@
 """One SSE response: what is sent at once, and what keeps it alive."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from starlette.types import Message
 
+from stepwell.api.connection import Connection
 from stepwell.api.sse import EventStream
 from stepwell.testing import FakeClock
 
@@ -16,8 +18,10 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-class Client:
+class Client(Connection):
     """Takes what is sent, in order; while it is `busy` a send waits, and nothing can be pushed."""
+
+    pushes = True
 
     def __init__(self) -> None:
         self.taken: list[bytes] = []
@@ -29,6 +33,9 @@ class Client:
         if message.get("body"):
             self.taken.append(message["body"])
 
+    def watch(self, lost: Callable[[], object] | None) -> None:
+        """See Connection: it stays."""
+
     def push(self, body: bytes) -> bool:
         if self.busy is None:
             self.taken.append(body)
@@ -36,7 +43,7 @@ class Client:
 
     def stream(self, clock: FakeClock) -> EventStream:
         return EventStream(
-            self.send, self.send, self.push, clock=clock, ping=10.0, doing=lambda: "a model"
+            self.send, self.send, self, clock=clock, ping=10.0, doing=lambda: "a model"
         )
 
 

@@ -22,6 +22,7 @@ class Refusal:
     """An answer that refuses."""
 
     is_complete = False
+    is_bound = False
     tap: Tap | None = None
 
     def __init__(self, status: int, headers: RawHeaders, body: bytes) -> None:

@@ -82,13 +82,12 @@ class Taken:
         self.pushed: list[bytes] = []
         self._most = most
         self._error = error
-        self._takes_at_once = takes_at_once
+        self.pushes = takes_at_once
 
     def push(self, events: bytes) -> bool:
-        if self._takes_at_once:
-            self.pieces.append(events)
-            self.pushed.append(events)
-        return self._takes_at_once
+        self.pieces.append(events)
+        self.pushed.append(events)
+        return True
 
     async def write(self, events: bytes) -> None:
         self.pieces.append(events)

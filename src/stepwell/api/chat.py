@@ -95,7 +95,7 @@ class ChatCompletions:
         with EventStream(
             start,
             send,
-            connection.push,
+            connection,
             clock=gateway.clock,
             ping=gateway.settings.streams.ping,
             doing=lambda: gateway.dispatcher.doing(call),

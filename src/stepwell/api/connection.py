@@ -12,9 +12,15 @@ from starlette.types import Send
 
 
 class Connection(ABC):
-    """The client's, as long as its request is not answered."""
+    """The client's, as long as its request is not answered.
+
+    Attributes:
+        pushes: It has a `push`.
+    """
 
     __slots__ = ()
+
+    pushes = False
 
     @abstractmethod
     def watch(self, lost: Callable[[], object] | None) -> None:
@@ -22,7 +28,7 @@ class Connection(ABC):
 
     def push(self, body: bytes) -> bool:
         """Send some of a body that has begun, now and whole, or return False: then nothing is sent."""
-        return False
+        raise NotImplementedError
 
 
 def connection_of(send: Send) -> Connection | None:

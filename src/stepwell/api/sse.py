@@ -8,6 +8,7 @@ from typing import Self
 
 from starlette.types import Send
 
+from stepwell.api.connection import Connection
 from stepwell.api.envelope import Headers
 from stepwell.clock import Clock, Timer
 
@@ -27,7 +28,7 @@ class EventStream:
     Args:
         start: Sends the response's start, which others have something to add to.
         send: The server's, for all that follows.
-        push: See `Connection.push`.
+        connection: What the server may offer beside that.
         clock: For the pings.
         ping: Seconds of silence after which a comment is sent; 0 for never.
         doing: Says what the client is waiting for, in few words.
@@ -35,6 +36,7 @@ class EventStream:
     Attributes:
         quiet_since: Monotonic time since which nothing was written; inf while something is, for a send
             that waits for the client is no silence.
+        pushes: It may take events at once.
         is_open: The response has begun, so that errors must travel inside it.
         was_early: It was opened before there was an answer.
     """
@@ -43,7 +45,7 @@ class EventStream:
         self,
         start: Send,
         send: Send,
-        push: Callable[[bytes], bool],
+        connection: Connection,
         *,
         clock: Clock,
         ping: float,
@@ -51,7 +53,8 @@ class EventStream:
     ) -> None:
         self._start = start
         self._send = send
-        self._push = push
+        self._connection = connection
+        self.pushes = connection.pushes
         self._clock = clock
         self._ping = ping
         self._doing = doing
@@ -88,7 +91,7 @@ class EventStream:
 
     def push(self, events: bytes) -> bool:
         """Send whole events at once, or return False: then nothing was sent."""
-        if self._pinging is not None or self._is_closed or not self._push(events):
+        if self._pinging is not None or self._is_closed or not self._connection.push(events):
             return False
         self.quiet_since = self._clock.monotonic()
         return True

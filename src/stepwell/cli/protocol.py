@@ -72,6 +72,8 @@ class Reply(Connection):
 
     __slots__ = ("_cycle", "_start")
 
+    pushes = True
+
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
         self._start: Message | None = None

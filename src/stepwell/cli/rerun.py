@@ -328,6 +328,8 @@ def _rights(settings: Settings, key: ClientKey) -> tuple[frozenset[str] | None, 
 class _Nowhere:
     """A sink that nobody reads: it is the settling that counts."""
 
+    pushes = True
+
     def push(self, events: bytes) -> bool:
         """Take them."""
         return True

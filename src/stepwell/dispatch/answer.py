@@ -3,6 +3,7 @@
 A buffered answer has one source. So has a stream, unless it breaks and others go on with it.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Self
@@ -16,6 +17,9 @@ from stepwell.routing.waterfall import Send
 from stepwell.upstream.client import Reply
 from stepwell.upstream.relay import DONE, Relay
 from stepwell.upstream.sink import Sink
+
+# The task's name; without one Python makes up a new one each time.
+_POURING: Final = "stepwell-stream"
 
 # What a stream comes to.
 _ENDS: Final = {
@@ -62,6 +66,12 @@ class Source:
         """What relays the stream."""
         assert self._stream is not None
         return self._stream.relay
+
+    @property
+    def is_bound(self) -> bool:
+        """Only the task that began to read the stream may go on."""
+        assert self._stream is not None
+        return self._stream.answer.is_bound
 
     async def end(self) -> bytes:
         """After the relay's last piece: settle, and return what a whole stream still lacks."""
@@ -163,7 +173,12 @@ class Answer:
         if not relay.is_done:
             if last:
                 await sink.write(last)
-            last = await relay.pour(sink)
+            # In a task of its own, because each event that it reads wakes all frames of a task down to
+            # the one that waits, and around this one stand those of the server, the host and ourselves.
+            pouring = relay.pour(sink)
+            last = await (
+                pouring if source.is_bound else asyncio.create_task(pouring, name=_POURING)
+            )
         missing = await source.end()
         if relay.broken:
             return await self._go_on(self._call, source, sink)

@@ -110,12 +110,14 @@ class Continuation:
 class _Spliced:
     """A sink of the events of other streams, which go on as events of the first one."""
 
+    pushes = False
+
     def __init__(self, splice: Splice, sink: Sink) -> None:
         self._splice = splice
         self._sink = sink
 
     def push(self, events: bytes) -> bool:
-        """See Sink: what is spliced is never taken at once."""
+        """See Sink: nothing can be taken before it is spliced."""
         return False
 
     async def write(self, events: bytes) -> None:

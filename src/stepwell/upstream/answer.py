@@ -39,6 +39,8 @@ class Answer:
         tap: See `seam.Body`.
     """
 
+    is_bound = False  # see `seam.Answer`
+
     __slots__ = (
         "_error",
         "_loop",

@@ -144,7 +144,7 @@ class Relay:
         try:
             with idle:
                 while not has_ended:
-                    body.tap = passes if is_even else None
+                    body.tap = passes if is_even and sink.pushes else None
                     try:
                         chunk = await body.read()
                     except BREAKS as error:

@@ -46,6 +46,11 @@ class Answer(Body, Protocol):
         """All of the body is known to be there, read or not."""
         ...
 
+    @property
+    def is_bound(self) -> bool:
+        """Only the task that opened it may read and close it."""
+        ...
+
     def whole(self) -> bytes | None:
         """Return the body if it is known to be there, and leave it there; ask before any `read`."""
         ...
@@ -102,6 +107,7 @@ class HttpxAnswer:
     """
 
     is_complete = False
+    is_bound = True
     tap: Tap | None = None  # never offered anything
 
     def __init__(self, response: httpx.Response) -> None:

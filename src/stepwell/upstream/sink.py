@@ -5,7 +5,14 @@ from typing import Protocol
 
 
 class Sink(Protocol):
-    """Where a stream's events go, whole ones at a time."""
+    """Where a stream's events go, whole ones at a time.
+
+    Attributes:
+        pushes: It may take events at once.
+    """
+
+    @property
+    def pushes(self) -> bool: ...
 
     def push(self, events: bytes) -> bool:
         """Take them at once, or return False: then nothing was taken."""
