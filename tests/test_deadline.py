@@ -135,6 +135,13 @@ async def test_tasks_that_follow_each_other_cost_one_timer(
     tasks = [work(clock, alarm, begins=0.25 * turn, seconds=60.0, takes=0.5) for turn in range(100)]
     assert await clock.run(asyncio.gather(*tasks)) == [0.5] * 100
     assert timers.count(60.0) == 1
+
+
+async def test_a_shared_timer_rings_once_for_nobody(clock: FakeClock) -> None:
+    """It is left as it is when its last task ends, and then it is not set again."""
+    await clock.run(work(clock, Alarm(clock), begins=0.0, seconds=9.0, takes=1.0))
+    assert "1 timers" in repr(clock)
+    await clock.advance(8.0)
     assert "0 timers" in repr(clock)
 
 

@@ -12,7 +12,7 @@ from stepwell.routing.chain import Step
 from stepwell.testing import FakeClock
 from stepwell.upstream import client
 from stepwell.upstream.client import Endpoint, Patience, Reply
-from stepwell.upstream.seam import RawHeaders
+from stepwell.upstream.seam import RawHeaders, Tap
 
 STEP = Step("a", "m", (), timeout=10.0)
 BODY = b'{"error": {"message": "Too many requests", "code": "rate_limit_exceeded"}}'
@@ -23,6 +23,7 @@ class Refusal:
 
     is_complete = False
     is_bound = False
+    tap: Tap | None = None
 
     def __init__(self, status: int, headers: RawHeaders, body: bytes) -> None:
         self.status = status

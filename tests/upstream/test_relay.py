@@ -10,6 +10,7 @@ import pytest
 from stepwell.testing import FakeClock
 from stepwell.upstream.plain import PlainEvents
 from stepwell.upstream.relay import MAX_HELD_BYTES, MAX_HELD_EVENTS, Relay
+from stepwell.upstream.seam import Tap
 
 Chunk = bytes | Exception | float
 Make = Callable[..., Relay]
@@ -50,21 +51,43 @@ def relay(clock: FakeClock) -> Make:
 
     def make(*chunks: Chunk, **options: Any) -> Relay:
         plain = {"idle_timeout": 30.0, "drop_usage": True, "every_choice": False, "keep": True}
-        body = play(chunks)
-        return Relay(lambda: anext(body, b""), clock=clock, **{**plain, **options})
+        return Relay(Played(play(chunks)), clock=clock, **{**plain, **options})
 
     return make
 
 
+class Played:
+    """A body that is read as it is played."""
+
+    tap: Tap | None = None
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+
+    async def read(self) -> bytes:
+        """Return what comes next and is not tapped."""
+        while chunk := await anext(self._chunks, b""):
+            if self.tap is None or not self.tap(chunk):
+                return chunk
+        return b""
+
+
 class Taken:
-    """A sink that keeps what it takes; after so many pieces it fails."""
+    """A sink that keeps what it takes; after so many pieces it fails; some take pieces at once."""
 
-    quiet_since = 0.0
-
-    def __init__(self, most: int = 1000, error: Exception | None = None) -> None:
+    def __init__(
+        self, most: int = 1000, error: Exception | None = None, *, takes_at_once: bool = False
+    ) -> None:
         self.pieces: list[bytes] = []
+        self.pushed: list[bytes] = []
         self._most = most
         self._error = error
+        self.pushes = takes_at_once
+
+    def push(self, events: bytes) -> bool:
+        self.pieces.append(events)
+        self.pushed.append(events)
+        return True
 
     async def write(self, events: bytes) -> None:
         self.pieces.append(events)
@@ -432,3 +455,41 @@ async def test_an_error_of_the_writers_is_no_break(error: Exception, relay: Make
     with pytest.raises(type(error)):
         await stream.pour(taken)
     assert (taken.pieces, stream.broken) == ([HELLO, HELLO], "")
+
+
+# --- straight through
+
+
+async def test_plain_events_go_straight_through_and_no_others(relay: Make) -> None:
+    """In order, counted and kept as all are; what may matter is looked at, wherever it stands."""
+    half = len(HELLO) // 2
+    chunks = [HELLO, HELLO[:half], HELLO[half:], HELLO, STOP, USAGE, DONE]
+    stream, taken = relay(ROLE, HELLO, *chunks, drop_usage=False), Taken(takes_at_once=True)
+    await stream.look_ahead()
+    await taken.write(stream.ahead())
+    last = await stream.pour(taken)
+    assert taken.pushed == [HELLO, HELLO]
+    assert b"".join([*taken.pieces, last]) == b"".join([ROLE, HELLO, *chunks])
+    assert b"".join(stream.kept or ()) == b"".join([ROLE, HELLO, *chunks])
+    assert (stream.events, stream.broken, stream.tokens) == (8, "", 7)
+
+
+async def test_nothing_goes_straight_through_where_every_event_is_decoded(relay: Make) -> None:
+    """Several choices must all finish, which only their events tell."""
+    stream, taken = relay(HELLO, HELLO, STOP, DONE, every_choice=True), Taken(takes_at_once=True)
+    await stream.look_ahead()
+    await stream.pour(taken)
+    assert (taken.pushed, stream.broken) == ([], "")
+
+
+async def test_silence_counts_from_what_went_straight_through(
+    relay: Make, clock: FakeClock
+) -> None:
+    """Each event moves the time at which a stream is stalled."""
+    stream = relay(HELLO, 20.0, HELLO, 20.0, HELLO, 31.0, HELLO)
+    taken = Taken(takes_at_once=True)
+    await stream.look_ahead()
+    began = clock.monotonic()
+    await clock.run(stream.pour(taken))
+    assert (taken.pushed, stream.broken) == ([HELLO, HELLO], "stalled")
+    assert clock.monotonic() - began == 70.0

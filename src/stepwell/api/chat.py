@@ -9,7 +9,7 @@ from starlette.types import Message, Receive, Scope, Send
 from stepwell.api import patience
 from stepwell.api.auth import HEADERS, SEND, principal_of
 from stepwell.api.body import read_json_body
-from stepwell.api.connection import CONNECTION, Connection
+from stepwell.api.connection import Connection, connection_of
 from stepwell.api.envelope import Headers, encode, envelope, trail_headers
 from stepwell.api.explain import answer_with_explanation, wants_explanation
 from stepwell.api.free_only import HEADER as FREE_ONLY
@@ -44,7 +44,7 @@ class ChatCompletions:
         if scope["query_string"] and wants_explanation(scope):
             await answer_with_explanation(gateway, call, send)
             return
-        connection: Connection = scope.get(CONNECTION) or Listener(receive)
+        connection = connection_of(scope[SEND]) or Listener(receive)
         presence = Presence(connection)
         gateway.enter(presence)
         try:
@@ -53,7 +53,6 @@ class ChatCompletions:
             else:
                 with presence, await gateway.dispatcher.descend(call) as answer:
                     presence.stop()
-                    connection.hold()
                     for message in _messages_of(answer):
                         await send(message)
         finally:
@@ -96,6 +95,7 @@ class ChatCompletions:
         with EventStream(
             start,
             send,
+            connection,
             clock=gateway.clock,
             ping=gateway.settings.streams.ping,
             doing=lambda: gateway.dispatcher.doing(call),
@@ -103,11 +103,9 @@ class ChatCompletions:
             try:
                 with presence, await gateway.dispatcher.descend(call) as answer:
                     try:
-                        if not events.is_open:
-                            connection.hold()  # the first words are here
                         await events.open(answer_headers(answer))
                         if events.was_early:
-                            await events.tell(_story_of(answer))
+                            await events.write(_story_of(answer))
                         last = await answer.pour(events)
                         presence.stop()
                         await events.close(last)

@@ -78,7 +78,7 @@ class Presence:
         self._task.cancel()
 
 
-class Listener:
+class Listener(Connection):
     """A Connection by ASGI's own means: only `receive` tells, so a task waits for what it says."""
 
     __slots__ = ("_receive", "_task")
@@ -94,9 +94,6 @@ class Listener:
         elif self._task is not None:
             self._task.cancel()
             self._task = None
-
-    def hold(self) -> None:
-        """See Connection: each part leaves by itself here."""
 
     async def _wait(self, lost: Callable[[], object]) -> None:
         # Some servers deliver one more empty body message first.

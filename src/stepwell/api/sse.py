@@ -2,12 +2,13 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from starlette.types import Send
 
+from stepwell.api.connection import Connection
 from stepwell.api.envelope import Headers
 from stepwell.clock import Clock, Timer
 
@@ -27,22 +28,33 @@ class EventStream:
     Args:
         start: Sends the response's start, which others have something to add to.
         send: The server's, for all that follows.
+        connection: What the server may offer beside that.
         clock: For the pings.
         ping: Seconds of silence after which a comment is sent; 0 for never.
         doing: Says what the client is waiting for, in few words.
 
     Attributes:
         quiet_since: Monotonic time since which nothing was written; inf while something is, for a send
-            that waits for the client is no silence. Whoever writes says so: see `Sink`.
+            that waits for the client is no silence.
+        pushes: It may take events at once.
         is_open: The response has begun, so that errors must travel inside it.
         was_early: It was opened before there was an answer.
     """
 
     def __init__(
-        self, start: Send, send: Send, *, clock: Clock, ping: float, doing: Callable[[], str]
+        self,
+        start: Send,
+        send: Send,
+        connection: Connection,
+        *,
+        clock: Clock,
+        ping: float,
+        doing: Callable[[], str],
     ) -> None:
         self._start = start
         self._send = send
+        self._connection = connection
+        self.pushes = connection.pushes
         self._clock = clock
         self._ping = ping
         self._doing = doing
@@ -77,20 +89,21 @@ class EventStream:
         if not self.is_open:
             await self._open(headers)
 
-    async def tell(self, events: bytes) -> None:
-        """Send what is our own to say, and say so."""
-        self.quiet_since = math.inf
-        await self.write(events)
+    def push(self, events: bytes) -> bool:
+        """Send whole events at once, or return False: then nothing was sent."""
+        if self._pinging is not None or self._is_closed or not self._connection.push(events):
+            return False
         self.quiet_since = self._clock.monotonic()
+        return True
 
-    def write(self, events: bytes) -> Awaitable[None]:
-        """Send whole events; after the end this does nothing.
-
-        That is the server's own coroutine and none around it, which every event would pay for.
-        """
-        if self._pinging is not None or self._is_closed:
-            return self._write_later(events)
-        return self._send({"type": "http.response.body", "body": events, "more_body": True})
+    async def write(self, events: bytes) -> None:
+        """Send whole events; after the end this does nothing."""
+        if self._pinging is not None:
+            await self._ping_sent()
+        if not self._is_closed:
+            self.quiet_since = math.inf
+            await self._send({"type": "http.response.body", "body": events, "more_body": True})
+            self.quiet_since = self._clock.monotonic()
 
     async def close(self, last: bytes = b"") -> None:
         """End the response, once, with the last of its events; nothing is sent after it."""
@@ -106,12 +119,6 @@ class EventStream:
         start = {"type": "http.response.start", "status": 200, "headers": SSE_HEADERS + headers}
         await self._start(start)
         self.quiet_since = since
-
-    async def _write_later(self, events: bytes) -> None:
-        await self._ping_sent()
-        if not self._is_closed:
-            self.quiet_since = math.inf  # the ping has said otherwise
-            await self._send({"type": "http.response.body", "body": events, "more_body": True})
 
     async def _ping_sent(self) -> None:
         """Wait until no ping is on its way: two parts of a response are not sent at once."""

@@ -22,7 +22,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from stepwell.cli.console import FAILED, fail
-from stepwell.cli.protocol import ClientProtocol
+from stepwell.cli.protocol import ClientProtocol, replying
 from stepwell.gateway import Gateway
 
 LAST_WORDS: Final = 1.0
@@ -60,7 +60,7 @@ class GatewayServer(uvicorn.Server):
     ) -> None:
         super().__init__(
             uvicorn.Config(
-                app,
+                replying(app),
                 loop="auto",  # uvloop where it is installed
                 http=ClientProtocol,
                 ws="none",

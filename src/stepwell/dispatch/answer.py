@@ -16,7 +16,7 @@ from stepwell.routing.verdict import Outcome, Verdict
 from stepwell.routing.waterfall import Send
 from stepwell.upstream.client import Reply
 from stepwell.upstream.relay import DONE, Relay
-from stepwell.upstream.sink import Sink, put
+from stepwell.upstream.sink import Sink
 
 # The task's name; without one Python makes up a new one each time.
 _POURING: Final = "stepwell-stream"
@@ -172,9 +172,9 @@ class Answer:
         last = relay.ahead()
         if not relay.is_done:
             if last:
-                await put(sink, last, self._clock)
-            # In a task of its own, because each event wakes all frames of a task down to the one that
-            # waits, and around this one stand those of the server, the host and ourselves.
+                await sink.write(last)
+            # In a task of its own, because each event that it reads wakes all frames of a task down to
+            # the one that waits, and around this one stand those of the server, the host and ourselves.
             pouring = relay.pour(sink)
             last = await (
                 pouring if source.is_bound else asyncio.create_task(pouring, name=_POURING)

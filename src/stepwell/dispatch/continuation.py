@@ -14,7 +14,7 @@ from stepwell.dispatch.end import Redact, broken_stream
 from stepwell.errors import AllProvidersExhausted, BadRequest, RequestRejected
 from stepwell.routing.chain import Step, Target
 from stepwell.upstream.resume import Splice
-from stepwell.upstream.sink import Sink, put
+from stepwell.upstream.sink import Sink
 
 # Streams of one target that may break within one answer. The second chance is for a chain whose other
 # steps fail before a word; whoever breaks twice in one answer will hardly finish it.
@@ -69,9 +69,9 @@ class Continuation:
         while source.relay.broken:
             source = await self._after(source)
             async with aclosing(source):
-                await put(sink, _resumed_by(source.step), self._clock)
+                await sink.write(_resumed_by(source.step))
                 if ahead := source.relay.ahead():
-                    await put(spliced, ahead, self._clock)
+                    await spliced.write(ahead)
                 last = await source.relay.pour(spliced)
                 last = self._splice.feed(last) + await source.end()
         return last
@@ -110,17 +110,15 @@ class Continuation:
 class _Spliced:
     """A sink of the events of other streams, which go on as events of the first one."""
 
+    pushes = False
+
     def __init__(self, splice: Splice, sink: Sink) -> None:
         self._splice = splice
         self._sink = sink
 
-    @property
-    def quiet_since(self) -> float:
-        return self._sink.quiet_since
-
-    @quiet_since.setter
-    def quiet_since(self, moment: float) -> None:
-        self._sink.quiet_since = moment
+    def push(self, events: bytes) -> bool:
+        """See Sink: nothing can be taken before it is spliced."""
+        return False
 
     async def write(self, events: bytes) -> None:
         if spliced := self._splice.feed(events):

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import httpx
 
-from stepwell.upstream.seam import RawHeaders
+from stepwell.upstream.seam import RawHeaders, Tap
 
 # Bytes of a body that may wait to be read.
 HIGH_WATER: Final = 256 * 1024
@@ -36,6 +36,7 @@ class Answer:
         reason: The words beside it.
         headers: As they were sent, in order.
         version: `1.1` or `1.0`.
+        tap: See `seam.Body`.
     """
 
     is_bound = False  # see `seam.Answer`
@@ -51,6 +52,7 @@ class Answer:
         "is_complete",
         "reason",
         "status",
+        "tap",
         "version",
     )
 
@@ -61,6 +63,7 @@ class Answer:
         self._size = 0
         self._waiter: asyncio.Future[bytes] | None = None
         self._error: httpx.TransportError | None = None
+        self.tap: Tap | None = None
         self.status = 0
         self.reason = b""
         self.headers: RawHeaders = []
@@ -103,6 +106,12 @@ class Answer:
 
     def arrived(self, size: int) -> bool:
         """Some of the body is there; return whether too much waits to be read."""
+        tap, waiter, chunks = self.tap, self._waiter, self.chunks
+        # Who does not wait has yet to handle what came before, or does not read on.
+        is_awaited = waiter is not None and not waiter.done()
+        if tap is not None and is_awaited and len(chunks) == 1 and tap(chunks[0]):
+            chunks.clear()
+            return False
         self._size += size
         self.wake()
         return self._size >= HIGH_WATER

@@ -4,7 +4,7 @@ Whatever a provider does (refuse, hang, cut, lie), `Endpoint.attempt` returns a 
 only a cancellation passes through, and then nothing is left open.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, Final
@@ -20,7 +20,7 @@ from stepwell.routing.chain import Step
 from stepwell.routing.verdict import Outcome, Verdict, outcome_of
 from stepwell.upstream.completion import decode, plain_tokens, read_content
 from stepwell.upstream.relay import Relay
-from stepwell.upstream.seam import Answer, Line, RawHeaders
+from stepwell.upstream.seam import Answer, Body, Line, RawHeaders, Tap
 
 # A refusal is a few hundred bytes; a provider's HTML page a few thousand.
 MAX_REFUSAL: Final = 256 * 1024
@@ -227,7 +227,7 @@ class Endpoint:
 
     async def _stream(self, answer: Answer, request: ChatRequest, encoding: bytes) -> Reply:
         relay = Relay(
-            _reader(answer, encoding),
+            _decoded(answer, encoding),
             clock=self._clock,
             idle_timeout=self._patience.idle,
             drop_usage=not request.wants_usage,
@@ -284,17 +284,22 @@ def _places(names: tuple[bytes, ...]) -> tuple[int | None, int | None]:
     return kind, encoding
 
 
-def _reader(answer: Answer, encoding: bytes) -> Callable[[], Awaitable[bytes]]:
-    """Return what reads the body as it arrives; decompressed only where a provider insists."""
-    if encoding in _PLAIN:
-        return answer.read
-    response = httpx.Response(answer.status, headers=answer.headers, stream=_Raw(answer))
-    chunks = response.aiter_bytes()
+def _decoded(answer: Answer, encoding: bytes) -> Body:
+    """Return the body as it arrives; decompressed only where a provider insists."""
+    return answer if encoding in _PLAIN else _Decompressed(answer)
 
-    async def read() -> bytes:
-        return await anext(chunks, b"")
 
-    return read
+class _Decompressed:
+    """A body that came compressed."""
+
+    tap: Tap | None = None  # never offered anything
+
+    def __init__(self, answer: Answer) -> None:
+        response = httpx.Response(answer.status, headers=answer.headers, stream=_Raw(answer))
+        self._chunks = response.aiter_bytes()
+
+    async def read(self) -> bytes:
+        return await anext(self._chunks, b"")
 
 
 class _Raw(httpx.AsyncByteStream):
@@ -309,7 +314,7 @@ class _Raw(httpx.AsyncByteStream):
 
 
 async def _read_all(answer: Answer, most: int) -> bytes:
-    read = _reader(answer, _content(answer.headers)[1])
+    read = _decoded(answer, _content(answer.headers)[1]).read
     chunks: list[bytes] = []
     size = 0
     while chunk := await read():

@@ -29,25 +29,29 @@ class PlainEvents:
     cost least: Python parses the arguments of `find`, `startswith` and `endswith` each time.
     """
 
-    __slots__ = ("_has_seen_one", "_known")
+    __slots__ = ("_around", "_has_seen_one", "_known")
 
     def __init__(self) -> None:
-        self._known = _START
+        self._begin(_START)
         self._has_seen_one = False
 
     def has(self, chunk: bytes) -> bool:
         """Tell whether it is one."""
         known = self._known
         rest = chunk.removeprefix(known).removesuffix(_END)
-        if len(known) + len(rest) + len(_END) != len(chunk):
+        if len(chunk) - len(rest) != self._around:
             return known is not _START and PlainEvents().has(chunk)
         # Nor `[DONE]`: that is no data that begins with a brace.
         if LF in rest or CR in rest or _MARK.search(rest):
             return False
         if not self._has_seen_one:
             self._has_seen_one = True
-            self._known = _beginning(chunk)
+            self._begin(_beginning(chunk))
         return True
+
+    def _begin(self, known: bytes) -> None:
+        self._known = known
+        self._around = len(known) + len(_END)
 
 
 def _beginning(event: bytes) -> bytes:

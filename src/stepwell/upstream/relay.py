@@ -6,7 +6,7 @@ may carry an error, a finish or usage.
 """
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import httpx
@@ -15,6 +15,7 @@ import msgspec
 from stepwell.clock import Alarm, Clock, Deadline
 from stepwell.upstream.completion import decode, glance, read_content, text_of
 from stepwell.upstream.plain import PlainEvents, first_marker, plain_length
+from stepwell.upstream.seam import Body, Tap
 from stepwell.upstream.sink import Sink
 from stepwell.upstream.sse import (
     CR,
@@ -48,7 +49,7 @@ class Relay:
     """See the module's text.
 
     Args:
-        read: Returns the next bytes of the body; none at its end.
+        body: What is relayed.
         clock: For the idle timeout.
         idle_timeout: Seconds of silence after which a stream is broken.
         drop_usage: The usage event was not asked for by the client.
@@ -69,7 +70,7 @@ class Relay:
 
     def __init__(
         self,
-        read: Callable[[], Awaitable[bytes]],
+        body: Body,
         *,
         clock: Clock,
         idle_timeout: float,
@@ -78,13 +79,14 @@ class Relay:
         keep: bool,
         alarm: Alarm | None = None,
     ) -> None:
-        self._read_body = read
+        self._body = body
         self._clock = clock
         self._idle_timeout = idle_timeout
         self._drop_usage = drop_usage
         self._every_choice = every_choice
         self._alarm = alarm
         self._splitter = EventSplitter()
+        self._plain = PlainEvents()
         self._held: list[bytes] = []
         # What came together with the first meaningful event: as bytes, or cut into events already.
         self._rest = b""
@@ -106,7 +108,7 @@ class Relay:
         size = 0
         while not (self._is_decided() or (self._eof and not self._rest)):
             try:
-                chunk = self._rest or await self._read_body()
+                chunk = self._rest or await self._body.read()
             except BREAKS as error:
                 self.broken = _lost(error)
                 return
@@ -134,44 +136,57 @@ class Relay:
         Returns:
             The last of them, with the `[DONE]`, for whoever can send it together with the end.
         """
-        read, write, monotonic = self._read_body, sink.write, self._clock.monotonic
-        seconds, kept = self._idle_timeout, self.kept
+        body, seconds, monotonic = self._body, self._idle_timeout, self._clock.monotonic
         is_even, has_ended = self._is_even(), self._has_ended()
-        is_plain = PlainEvents().has
+        is_plain = self._plain.has
         idle = Deadline(self._clock, seconds, alarm=self._alarm)
+        passes = self._passing(sink, idle)
         try:
             with idle:
-                # Each event of each stream comes by here: this is the gateway's dearest loop.
                 while not has_ended:
+                    body.tap = passes if is_even and sink.pushes else None
                     try:
-                        chunk = piece = await read()
+                        chunk = await body.read()
                     except BREAKS as error:
                         self.broken = _lost(error)
                         break
                     if is_even and is_plain(chunk):
-                        self.events += 1
-                        if kept is not None:
-                            kept.append(chunk)
+                        piece = self._counted(chunk)
                     else:
                         self._eof = not chunk
                         piece = self._relayed(chunk)
                         is_even, has_ended = self._is_even(), self._has_ended()
                         if self.is_done:
                             return piece
-                        if not piece:
-                            idle.due = monotonic() + seconds
-                            continue
-                    # The writer's pace is no silence of the provider's.
-                    idle.due = sink.quiet_since = math.inf
-                    await write(piece)
-                    sink.quiet_since = now = monotonic()
-                    idle.due = now + seconds
+                    if piece:
+                        idle.due = math.inf  # the writer's pace is no silence of the provider's
+                        await sink.write(piece)
+                    idle.due = monotonic() + seconds
         except TimeoutError:
             if not idle.has_passed:
                 raise  # the writer's own
             self.broken = "stalled"
+        finally:
+            body.tap = None
         self._judge_end()
         return b""
+
+    def _passing(self, sink: Sink, idle: Deadline) -> Tap:
+        """Return what lets plain events through from one socket to the other, without a turn of a task.
+
+        Nearly each event of each stream goes that way: this is the gateway's dearest function.
+        """
+        is_plain, push = self._plain.has, sink.push
+        seconds, monotonic = self._idle_timeout, self._clock.monotonic
+
+        def passes(chunk: bytes) -> bool:
+            if not (is_plain(chunk) and push(chunk)):
+                return False
+            self._counted(chunk)
+            idle.due = monotonic() + seconds
+            return True
+
+        return passes
 
     def ahead(self) -> bytes:
         """Return what came while it was looked ahead, as far as it goes out; once."""
@@ -226,8 +241,6 @@ class Relay:
 
     def _first_of(self, chunk: bytes) -> tuple[Sequence[bytes], bytes]:
         """Return the first event of a chunk and the rest, or all events where that is not as easy."""
-        if is_one_data_line(chunk) and not self._splitter.holds:
-            return (chunk,), b""
         if not (self._splitter.holds or chunk.startswith(b"\n") or CR in chunk):
             end = chunk.find(b"\n\n") + 2
             if end >= 2:
@@ -237,7 +250,7 @@ class Relay:
     async def _read_chunk(self) -> bytes:
         """Return the next bytes; none at the end of the body, or where it broke."""
         try:
-            chunk = await self._read_body()
+            chunk = await self._body.read()
         except BREAKS as error:
             self.broken = _lost(error)
             return b""
@@ -255,12 +268,15 @@ class Relay:
         if self._is_even() and not self._has_ended():
             plain = plain_length(chunk)
         if plain == len(chunk) > 0:
-            return self._pass_on(chunk)
-        head = self._pass_on(chunk[:plain]) if plain else b""
+            return self._counted(chunk, chunk.count(b"\n\n"))
+        head = chunk[:plain]
+        if head:
+            self._counted(head, head.count(b"\n\n"))
         return head + self._sifted(self._split(chunk[plain:]))
 
-    def _pass_on(self, plain: bytes) -> bytes:
-        self.events += plain.count(b"\n\n")
+    def _counted(self, plain: bytes, events: int = 1) -> bytes:
+        """Note that so many events go out as they came."""
+        self.events += events
         if self.kept is not None:
             self.kept.append(plain)
         return plain

@@ -4,7 +4,7 @@ Our own engine prepares its lines itself. Any other httpx transport, a host's or
 as httpx would call it, by way of `HttpxLine`.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
 import httpx
@@ -12,7 +12,25 @@ import httpx
 RawHeaders = list[tuple[bytes, bytes]]
 
 
-class Answer(Protocol):
+Tap = Callable[[bytes], bool]
+"""Is offered the next bytes of a body; returns whether it took them."""
+
+
+class Body(Protocol):
+    """A body as it comes.
+
+    Attributes:
+        tap: May be offered what comes while somebody waits to read; what it takes is not read.
+    """
+
+    tap: Tap | None
+
+    def read(self) -> Awaitable[bytes]:
+        """Return the next bytes; none at the end."""
+        ...
+
+
+class Answer(Body, Protocol):
     """What came back; whoever gets one closes it, whatever it has read of it."""
 
     @property
@@ -35,10 +53,6 @@ class Answer(Protocol):
 
     def whole(self) -> bytes | None:
         """Return the body if it is known to be there, and leave it there; ask before any `read`."""
-        ...
-
-    def read(self) -> Awaitable[bytes]:
-        """Return the next bytes of the body; none at its end."""
         ...
 
     async def aclose(self) -> None: ...
@@ -94,6 +108,7 @@ class HttpxAnswer:
 
     is_complete = False
     is_bound = True
+    tap: Tap | None = None  # never offered anything
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response

@@ -1,29 +1,23 @@
-"""Sink: where a stream's events go, and what tells that it was silent."""
+"""Sink: where a stream's events go."""
 
-import math
 from collections.abc import Awaitable
 from typing import Protocol
 
-from stepwell.clock import Clock
-
 
 class Sink(Protocol):
-    """Where a stream's events go.
+    """Where a stream's events go, whole ones at a time.
 
     Attributes:
-        quiet_since: Monotonic time since which nothing was written; inf while something is. Whoever
-            writes says so: a coroutine that did it would cost each event of a stream a frame.
+        pushes: It may take events at once.
     """
 
-    quiet_since: float
+    @property
+    def pushes(self) -> bool: ...
 
-    def write(self, events: bytes) -> Awaitable[object]:
-        """Take whole events; its errors are the writer's, and its time is nobody's silence."""
+    def push(self, events: bytes) -> bool:
+        """Take them at once, or return False: then nothing was taken."""
         ...
 
-
-async def put(sink: Sink, events: bytes, clock: Clock) -> None:
-    """Write whole events, and say so."""
-    sink.quiet_since = math.inf
-    await sink.write(events)
-    sink.quiet_since = clock.monotonic()
+    def write(self, events: bytes) -> Awaitable[object]:
+        """Take them; its errors are the writer's, and its time is nobody's silence."""
+        ...
