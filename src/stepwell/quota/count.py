@@ -253,6 +253,11 @@ class Count:
         self.proofs.add(self._proof(outcome, ceiling), self.source, outcome.answered)
         return self.proofs.is_plausible
 
+    def suppose(self, laws: Sequence[Law]) -> None:
+        """Believe that these may be true as well, in place of others of the same kinds."""
+        kinds = {law.kind for law in laws}
+        self._believe([*(law for law in self.laws if law.kind not in kinds), *laws])
+
     def _first_refusal(self, outcome: Outcome) -> Outcome | None:
         """Return the first refusal of those together with which this one came; None if open."""
         usage, first = self.usage, self._first

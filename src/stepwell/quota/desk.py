@@ -263,7 +263,7 @@ class Desk:
         readings = tuple(readings)
         named = next((n for pool in self.pools if (n := pool.named(readings))), None)
         count = named or self._blamed(outcome)
-        if count is not None and count.refuse(outcome):
+        if count is not None and self.own.refuse(count, outcome):
             return True
         if named is not None:
             return named.begin_anew(outcome)

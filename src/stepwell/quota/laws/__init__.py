@@ -53,6 +53,11 @@ def after(laws: Iterable[Law], outcome: Outcome) -> tuple[Law, ...]:
     return tuple([left for law in laws if (left := law.after(outcome)) is not None])
 
 
+def has_fixed(laws: Iterable[Law]) -> bool:
+    """Tell whether a window with edges that recur is among them."""
+    return any(law.kind is Kind.FIXED for law in laws)
+
+
 def capped(laws: Iterable[Law], most: float) -> tuple[Law, ...]:
     """Return what is left of laws if more than that surely do not fit."""
     return tuple([left for law in laws if (left := law.bounded(1, most)) is not None])
