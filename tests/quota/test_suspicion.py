@@ -1,8 +1,10 @@
 from collections.abc import Iterable
+from math import inf
 
 import pytest
 
 from stepwell.quota.count import Count
+from stepwell.quota.laws import suspects
 from stepwell.quota.laws.law import Gauge, Kind, Outcome
 from stepwell.quota.laws.sliding import Sliding
 from stepwell.quota.limit import Limit, Metric, Scope
@@ -182,3 +184,12 @@ def test_a_guess_that_loses_the_fixed_window_is_considered_again(
         assert Kind.SLIDING in kinds
         assert kind in kinds
         assert other not in kinds
+
+
+@pytest.mark.parametrize(("fewest", "most"), [(inf, 8), (5, 5)])
+def test_a_window_that_holds_an_edge_does_not_hide_the_amount(fewest: float, most: int) -> None:
+    """Eight came within a minute, five of them after its edge; before, a sixth was refused."""
+    log = log_of([110.0, 111.0, 112.0, *[120.0 + number / 10 for number in range(5)]])
+    usage = log.usage(Metric.REQUESTS, 60.0, Traffic(), 121.0, 121.0)
+    found = suspects(usage, Outcome(121.0, 121.0, 10, served=False), fewest)
+    assert {(law.least, law.most) for law in found if law.kind is Kind.FIXED} == {(most, most)}

@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice, product
+from math import inf
+from operator import itemgetter
 from typing import Final, TypeAlias
 
 from stepwell.quota.count import Count
@@ -165,17 +167,28 @@ def _guessed(usage: Usage, outcome: Outcome, past: Sequence[Outcome]) -> tuple[S
     added at once, as each refusal tells more of it. Where none are, it has to explain all that is
     compared, and no fixed window of the same amount may do so as well.
     """
-    found = suspects(usage, outcome)
-    laws, explained = _explained(found, past)
-    if not laws or outcome.told is not None:
-        return (
-            *laws,
-            *after(_first_call(usage, *_bounds(laws)), outcome),
-        ) if laws else (), explained
+    laws, explained = _explained(suspects(usage, outcome), past)
+    if not laws:
+        return laws, explained
+    if outcome.told is not None:
+        return (*laws, *after(_first_call(usage, *_bounds(laws)), outcome)), explained
+    most = _bounds(laws)[1]
+    if explained <= len(past):
+        fewer = _explained(suspects(usage, outcome, _fewest(usage, past)), past)
+        laws, explained = max((laws, explained), fewer, key=itemgetter(1))
     if explained > len(past) and has_fixed(laws):
         return laws, explained
-    begun = _begun(usage, outcome, past, max(law.most for law in found))
+    begun = _begun(usage, outcome, past, most)
     return (begun, len(past) + 1) if begun else (laws, explained)
+
+
+def _fewest(usage: Usage, past: Sequence[Outcome]) -> float:
+    """Return the fewest that were served in a window before a refusal; inf if none is known.
+
+    A window before a refusal may hold an edge, and then more than the limit.
+    """
+    refusals = [each for each in past if not each.served]
+    return min([usage.served(r.sent - usage.window, r.answered) for r in refusals], default=inf)
 
 
 def _begun(usage: Usage, outcome: Outcome, past: Sequence[Outcome], most: float) -> Sequence[Law]:

@@ -73,11 +73,17 @@ def is_far(usage: Usage, outcome: Outcome, amount: int) -> bool:
     return usage.maybe(-inf, outcome.answered) + usage.rivals(need) + 2 * need <= amount
 
 
-def suspects(usage: Usage, outcome: Outcome) -> tuple[Law, ...]:
-    """Return the laws of a window by which a refused call was the first too many."""
+def suspects(usage: Usage, outcome: Outcome, fewest: float = inf) -> tuple[Law, ...]:
+    """Return the laws of a window by which a refused call was the first too many.
+
+    Args:
+        usage: What is counted.
+        outcome: The refusal.
+        fewest: Another one came after so few calls in a window, inf if none did.
+    """
     need = usage.need(outcome.need)
     rivals = usage.rivals(need)
-    used = usage.maybe(outcome.sent - usage.window, outcome.answered)
+    used = int(min(usage.maybe(outcome.sent - usage.window, outcome.answered), fewest))
     if used + rivals < (_FEWEST if usage.by_request else 1):
         return ()
     width = rivals + need - 1
