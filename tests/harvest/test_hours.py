@@ -43,7 +43,7 @@ PROMISED = [
     for scenario in SCENARIOS
     for told in ("right", "nothing")
     for window, dialect in HINTING
-]
+] + [("overload", told, "first-call", "silent") for told in ("right", "nothing")]
 
 with_hinting_fleets = pytest.mark.parametrize(("window", "dialect"), HINTING)
 with_all_fleets = pytest.mark.parametrize(("window", "dialect"), [*HINTING, SILENT])

@@ -2,7 +2,7 @@ from math import inf
 
 import pytest
 
-from stepwell.quota.proofs import STRONG, TRUST, WEAK, Proofs
+from stepwell.quota.proofs import MOST_TRUST, STRONG, TRUST, WEAK, Proofs
 
 
 def test_one_strong_proof_is_enough() -> None:
@@ -14,6 +14,27 @@ def test_one_strong_proof_is_enough() -> None:
     learned.add(WEAK, "learned", 40.0)
     assert learned.until == 40.0 + TRUST
     assert repr(configured) == "<Proofs of weight 3, until 3610>"
+
+
+def test_what_proves_right_again_is_believed_twice_as_long() -> None:
+    """A refusal after an hour, then after two, up to a day; one that comes sooner changes nothing."""
+    proofs, trust = Proofs(60.0), []
+    for _ in range(7):
+        now = max(0.0, proofs.until)
+        for moment in (now, now + 1.0):
+            proofs.add(STRONG, "told", moment)
+        trust.append((proofs.until - now - 1.0) / TRUST)
+    assert trust == [1, 2, 4, 8, 16, MOST_TRUST / TRUST, MOST_TRUST / TRUST]
+
+
+def test_what_was_refuted_is_believed_for_an_hour_again() -> None:
+    """Whatever was right for long before is another limit now."""
+    proofs = Proofs(60.0)
+    for moment in (0.0, TRUST):
+        proofs.add(STRONG, "told", moment)
+    proofs.distrust()
+    proofs.add(STRONG, "told", 3 * TRUST)
+    assert proofs.until == 4 * TRUST
 
 
 def test_proofs_count_half_a_window_apart() -> None:

@@ -1,9 +1,12 @@
 from collections.abc import Iterable
+from math import inf
 
 import pytest
 
 from stepwell.quota.count import Count
+from stepwell.quota.laws import suspects
 from stepwell.quota.laws.law import Gauge, Kind, Outcome
+from stepwell.quota.laws.sliding import Sliding
 from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.quota.suspicion import Log
 from stepwell.quota.traffic import Traffic
@@ -124,3 +127,69 @@ def test_a_guess_is_given_up_for_a_refusal_that_it_does_not_explain() -> None:
     outcome = Outcome(500.0, 500.0, 10, served=False)
     assert found.is_near(outcome)
     assert not Count.of(found.limit, Traffic()).is_near(outcome)
+
+
+def windows_of(begins: Iterable[float], log: Log, amount: int = 5) -> Count | None:
+    """Play windows that give so many at once, and refuse later; return the last guess."""
+    found = None
+    for begin in begins:
+        for _ in range(amount):
+            log.add(Metric.REQUESTS, begin, begin, 1)
+            log.add(Metric.TOKENS, begin, begin, 10)
+        found = suspect(log, begin + 10.0)
+        found = suspect(log, begin + 40.0)
+        found = suspect(log, begin + 59.9)
+    return found
+
+
+def kinds_of(found: Count | None) -> set[Kind]:
+    assert found is not None
+    assert found.limit == Limit(Metric.REQUESTS, 5, 60.0)
+    return {law.kind for law in found.laws}
+
+
+def test_windows_that_begin_with_a_call_are_found_when_no_edge_recurs() -> None:
+    """Nobody told a delay: each window begins later in its minute than the last one."""
+    assert Kind.FIXED in kinds_of(windows_of([0.0], log := Log()))
+    assert kinds_of(windows_of([60.5, 121.0, 190.0, 262.0], log)) >= {Kind.FIRST_CALL}
+    assert Kind.FIXED not in kinds_of(windows_of([322.5], log))
+
+
+def test_edges_that_recur_are_no_sign_of_windows_that_begin_with_a_call() -> None:
+    """Whatever a fixed window explains, one that begins with its first call would explain as well."""
+    found = kinds_of(windows_of([0.0, 60.0, 120.0, 180.0], Log()))
+    assert Kind.FIXED in found
+    assert Kind.FIRST_CALL not in found
+
+
+@pytest.mark.parametrize(
+    ("begins", "kind", "other"),
+    [
+        ([0.0, 60.5, 121.0, 190.0, 262.0], Kind.FIRST_CALL, Kind.FIXED),
+        ([0.0, 60.0, 120.0], Kind.FIXED, Kind.FIRST_CALL),
+    ],
+)
+def test_a_guess_that_loses_the_fixed_window_is_considered_again(
+    begins: list[float], kind: Kind, other: Kind
+) -> None:
+    """A sliding window alone would be proven by what it foresees, as it lets nobody ask sooner."""
+    log = Log()
+    found = windows_of(begins, log)
+    assert found is not None
+    found.laws = (Sliding(found.usage, 5, 5),)
+    for after in (59.95, 59.96):
+        moment = begins[-1] + after
+        log.reconsider(found, Outcome(moment, moment, 10, served=False))
+        kinds = {law.kind for law in found.laws}
+        assert Kind.SLIDING in kinds
+        assert kind in kinds
+        assert other not in kinds
+
+
+@pytest.mark.parametrize(("fewest", "most"), [(inf, 8), (5, 5)])
+def test_a_window_that_holds_an_edge_does_not_hide_the_amount(fewest: float, most: int) -> None:
+    """Eight came within a minute, five of them after its edge; before, a sixth was refused."""
+    log = log_of([110.0, 111.0, 112.0, *[120.0 + number / 10 for number in range(5)]])
+    usage = log.usage(Metric.REQUESTS, 60.0, Traffic(), 121.0, 121.0)
+    found = suspects(usage, Outcome(121.0, 121.0, 10, served=False), fewest)
+    assert {(law.least, law.most) for law in found if law.kind is Kind.FIXED} == {(most, most)}

@@ -9,7 +9,8 @@ provider's window moves. How that is, is not known at first: every law that may 
 - There is *none* if no law has it. What goes on in between is soft: it orders the choice and never
   refuses.
 - Refusals that were foreseen, and that no larger amount explains, prove the amount right: "none" is
-  *hard* then for an hour, or a window if that is longer.
+  *hard* then for an hour, or a window if that is longer, and for twice as long each time that a
+  refusal after that confirms it.
 
 An outcome that no law explains shows that the limit is another one, or that the provider has
 changed: then it limits nothing any more, until a reading names it, or a refusal shows it anew
@@ -264,6 +265,11 @@ class Count:
         used = usage.served(outcome.sent - usage.window, outcome.answered)
         if used + usage.rivals(need) + need <= self._least:
             usage.blame()
+
+    def suppose(self, laws: Sequence[Law]) -> None:
+        """Believe that these may be true as well, in place of others of the same kinds."""
+        kinds = {law.kind for law in laws}
+        self._believe([*(law for law in self.laws if law.kind not in kinds), *laws])
 
     def _first_refusal(self, outcome: Outcome) -> Outcome | None:
         """Return the first refusal of those together with which this one came; None if open."""

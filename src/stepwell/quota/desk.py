@@ -308,7 +308,7 @@ class Desk:
         """Find the limit that refused a call and teach it; False if none is to blame."""
         named = self._named(readings)
         count = named or self._blamed(outcome)
-        if count is not None and count.refuse(outcome):
+        if count is not None and self.own.refuse(count, outcome):
             return True
         if named is not None:
             return named.begin_anew(outcome)

@@ -12,6 +12,7 @@ from stepwell.quota.cooldown import Cooldown
 from stepwell.quota.count import Count
 from stepwell.quota.gate import Gate
 from stepwell.quota.health import Health
+from stepwell.quota.laws import has_fixed
 from stepwell.quota.laws.law import Kind, Outcome
 from stepwell.quota.ledger import Bench, Ended, LimitStatus
 from stepwell.quota.limit import Limit, Metric, Scope
@@ -250,6 +251,15 @@ class Pool:
                 if count is not None and count.is_known:
                     return count
         return None
+
+    def refuse(self, count: Tally, outcome: Outcome) -> bool:
+        """Teach a refusal to the count that it is about; return whether that is believable."""
+        guess = self._learned if outcome.told is None and count is self._learned else None
+        was_fixed = guess is not None and has_fixed(guess.laws)
+        is_explained = count.refuse(outcome)
+        if guess is not None and is_explained and was_fixed and not has_fixed(guess.laws):
+            self._log.reconsider(guess, outcome)
+        return is_explained
 
     def suspect(self, outcome: Outcome) -> bool:
         """Find a limit that nobody told and that explains a refusal; False if it says nothing."""

@@ -19,9 +19,10 @@ would have proven it and did not, it is no longer *plausible*.
 from math import inf
 from typing import Final
 
-# So long is believed what was proven: a limit that was raised is found out late then, but what is asked
-# for in vain costs more.
+# So long is believed what was proven, in seconds: a limit that was raised is found out late then, but
+# what is asked for in vain costs more. Each time it is right once more it is believed twice as long.
 TRUST: Final = 3600.0
+MOST_TRUST: Final = 86400.0
 STRONG: Final = 3
 WEAK: Final = 1
 _WANTED: Final = {"configured": 3, "told": 3, "learned": 4}
@@ -42,6 +43,7 @@ class Proofs:
 
     __slots__ = (
         "_last",
+        "_trust",
         "_unsure_until",
         "_vague",
         "_vague_at",
@@ -56,6 +58,7 @@ class Proofs:
         self.window = window
         self.weight = self._vague = 0
         self._last = self._vague_at = self.until = -inf
+        self._trust = TRUST
         self._unsure_until = -inf
         self.peak = 0
         self.trough = inf
@@ -81,7 +84,9 @@ class Proofs:
             self._vague += self.weight < _WANTED[source]
             self._vague_at = now
         if self.weight >= _WANTED[source] and now >= self._unsure_until:
-            self.until = now + max(self.window, TRUST)
+            if -inf < self.until <= now:
+                self._trust = min(2 * self._trust, MOST_TRUST)
+            self.until = now + max(self.window, self._trust)
 
     def measured(self, now: float) -> None:
         """A reading shows that the count is right."""
@@ -103,6 +108,7 @@ class Proofs:
         """The amount was wrong, or is another one now."""
         self.weight = self._vague = 0
         self._last = self._vague_at = self.until = -inf
+        self._trust = TRUST
 
     def begin_anew(self, now: float) -> None:
         """No law foresaw what the provider did, so for as long as proofs are trusted none will do."""
@@ -117,4 +123,4 @@ class Proofs:
     def restore(self, weight: int, seconds: float, then: float) -> None:
         """Learn what was known at `then`, which would hold for so many seconds."""
         self.weight = weight
-        self.until = then + min(seconds, max(self.window, TRUST))
+        self.until = then + min(seconds, max(self.window, MOST_TRUST))

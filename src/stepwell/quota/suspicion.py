@@ -15,12 +15,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice, product
+from math import inf
+from operator import itemgetter
 from typing import Final, TypeAlias
 
 from stepwell.quota.count import Count
-from stepwell.quota.laws import after, shown, suspects, unordered
+from stepwell.quota.laws import after, has_fixed, shown, suspects, unordered
 from stepwell.quota.laws.first_call import ANY, FirstCall
-from stepwell.quota.laws.law import Gauge, Law, Outcome
+from stepwell.quota.laws.law import Gauge, Kind, Law, Outcome
+from stepwell.quota.laws.replay import replayed
 from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.quota.traffic import Served, Traffic
 from stepwell.quota.usage import Usage
@@ -31,7 +34,7 @@ _WINDOWS: Final = (60.0, 1.0, 2.0, 5.0, 6.0, 10.0, 15.0, 20.0, 30.0, 300.0, 600.
 # As many calls as are counted one by one elsewhere.
 _REMEMBERED: Final = 1000
 # So many of them are held against each suspect.
-_COMPARED: Final = 48
+_COMPARED: Final = 200
 
 # A call that was served, as it was noted, as they are many; or a refusal.
 _Past: TypeAlias = Served | Outcome
@@ -68,19 +71,47 @@ class Log:
     ) -> Count | None:
         """Return the limit that explains a refusal and the most of what was before it."""
         best, most = None, 0
-        for window in _WINDOWS:
-            for metric in Metric:
-                past = list(map(_outcome, islice(reversed(self._outcomes[metric]), _COMPARED)))
-                since = past[-1].sent if past else outcome.sent
-                usage = self.usage(metric, window, traffic(metric), since, outcome.sent)
-                usage.forgives = True  # else its own refusals would explain any guess for ever
-                laws, explained = _explained(suspects(usage, outcome), past)
-                if explained > most:
-                    limit = Limit(metric, max(1, laws[0].least), window, scope)
-                    if outcome.told is not None:
-                        laws = *laws, *after(_first_call(usage, *_bounds(laws)), outcome)
-                    best, most = Count(limit, usage, source="learned", laws=laws), explained
+        for window, metric in product(_WINDOWS, Metric):
+            past = self._past(metric)
+            usage = self._recalled(metric, window, traffic(metric), past, outcome)
+            laws, explained = _guessed(usage, outcome, past)
+            if explained > most:
+                limit = Limit(metric, max(1, laws[0].least), window, scope)
+                best, most = Count(limit, usage, source="learned", laws=laws), explained
+            if explained > len(past):
+                break
         return best
+
+    def reconsider(self, count: Count, outcome: Outcome) -> None:
+        """Let a guess that has lost the fixed window be one that begins with its first call.
+
+        What it foresees would never refute a sliding window, as that lets nobody ask sooner.
+        """
+        if any(law.kind is Kind.FIRST_CALL for law in count.laws):
+            return
+        metric, window = count.limit.metric, count.limit.window
+        past = self._past(metric)
+        usage = self._recalled(metric, window, count.usage.traffic, past, outcome)
+        laws = _begun(usage, outcome, past, _bounds(count.laws)[1])
+        count.suppose([replace(law, usage=count.usage) for law in laws])
+
+    def _past(self, metric: Metric) -> list[Outcome]:
+        """Return the last outcomes, the newest first."""
+        return list(map(_outcome, islice(reversed(self._outcomes[metric]), _COMPARED)))
+
+    def _recalled(
+        self,
+        metric: Metric,
+        window: float,
+        traffic: Traffic,
+        past: Sequence[Outcome],
+        outcome: Outcome,
+    ) -> Usage:
+        """Return what was counted, to be asked about all of these outcomes."""
+        since = past[-1].sent if past else outcome.sent
+        usage = self.usage(metric, window, traffic, since, outcome.sent)
+        usage.forgives = True  # else its own refusals would explain any guess for ever
+        return usage
 
     def measure(
         self, limit: Limit, gauges: Sequence[Gauge], traffic: Callable[[Metric], Traffic]
@@ -114,10 +145,7 @@ class Log:
 
 
 def _first_call(usage: Usage, least: int, most: float) -> tuple[Law, ...]:
-    """Return the law that explains nearly anything, so that it must not decide what is guessed.
-
-    Where no delay is told it would only make such guesses vaguer.
-    """
+    """Return the law that explains nearly anything, so that it must not decide what is guessed."""
     return (FirstCall(usage, least, most, ANY),)
 
 
@@ -130,6 +158,52 @@ def _outcome(past: _Past) -> Outcome:
         return past
     _, cost, sent, answered = past
     return Outcome(sent, answered, cost, served=True)
+
+
+def _guessed(usage: Usage, outcome: Outcome, past: Sequence[Outcome]) -> tuple[Sequence[Law], int]:
+    """Return the laws of a window that explain a refusal, and how much they explain.
+
+    A window that begins with its first call explains nearly anything. Where delays are told it may be
+    added at once, as each refusal tells more of it. Where none are, it has to explain all that is
+    compared, and no fixed window of the same amount may do so as well.
+    """
+    laws, explained = _explained(suspects(usage, outcome), past)
+    if not laws:
+        return laws, explained
+    if outcome.told is not None:
+        return (*laws, *after(_first_call(usage, *_bounds(laws)), outcome)), explained
+    most = _bounds(laws)[1]
+    if explained <= len(past):
+        fewer = _explained(suspects(usage, outcome, _fewest(usage, past)), past)
+        laws, explained = max((laws, explained), fewer, key=itemgetter(1))
+    if explained > len(past) and has_fixed(laws):
+        return laws, explained
+    begun = _begun(usage, outcome, past, most)
+    return (begun, len(past) + 1) if begun else (laws, explained)
+
+
+def _fewest(usage: Usage, past: Sequence[Outcome]) -> float:
+    """Return the fewest that were served in a window before a refusal; inf if none is known.
+
+    A window before a refusal may hold an edge, and then more than the limit.
+    """
+    refusals = [each for each in past if not each.served]
+    return min([usage.served(r.sent - usage.window, r.answered) for r in refusals], default=inf)
+
+
+def _begun(usage: Usage, outcome: Outcome, past: Sequence[Outcome], most: float) -> Sequence[Law]:
+    """Return a window that begins with a call if that explains everything; nothing else.
+
+    By it the amount is known. If windows of other kinds have the same, and explain everything as well,
+    they are returned beside it, or a fixed one in its place.
+    """
+    law = replayed(usage, outcome, past, most)
+    if law is None:
+        return ()
+    laws, explained = _explained(after(unordered(usage, law.least, law.most), outcome), past)
+    if explained <= len(past):
+        return (law,)
+    return laws if has_fixed(laws) else (*laws, law)
 
 
 def _explained(laws: Sequence[Law], past: Sequence[Outcome]) -> tuple[Sequence[Law], int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any, Final
 
 from stepwell.quota.laws.bucket import Bucket
@@ -52,6 +53,11 @@ def after(laws: Iterable[Law], outcome: Outcome) -> tuple[Law, ...]:
     return tuple([left for law in laws if (left := law.after(outcome)) is not None])
 
 
+def has_fixed(laws: Iterable[Law]) -> bool:
+    """Tell whether a window with edges that recur is among them."""
+    return any(law.kind is Kind.FIXED for law in laws)
+
+
 def capped(laws: Iterable[Law], most: float) -> tuple[Law, ...]:
     """Return what is left of laws if more than that surely do not fit."""
     return tuple([left for law in laws if (left := law.bounded(1, most)) is not None])
@@ -67,11 +73,17 @@ def is_far(usage: Usage, outcome: Outcome, amount: int) -> bool:
     return usage.remembered() + usage.rivals(need) + 2 * need <= amount
 
 
-def suspects(usage: Usage, outcome: Outcome) -> tuple[Law, ...]:
-    """Return the laws of a window by which a refused call was the first too many."""
+def suspects(usage: Usage, outcome: Outcome, fewest: float = inf) -> tuple[Law, ...]:
+    """Return the laws of a window by which a refused call was the first too many.
+
+    Args:
+        usage: What is counted.
+        outcome: The refusal.
+        fewest: Another one came after so few calls in a window, inf if none did.
+    """
     need = usage.need(outcome.need)
     rivals = usage.rivals(need)
-    used = usage.maybe(outcome.sent - usage.window, outcome.answered)
+    used = int(min(usage.maybe(outcome.sent - usage.window, outcome.answered), fewest))
     if used + rivals < (_FEWEST if usage.by_request else 1):
         return ()
     width = rivals + need - 1
