@@ -32,7 +32,7 @@ import uvloop
 from performance.machine import description, missing_tools, tool
 from performance.providers import start_nginx
 
-from stepwell.upstream.tls import TlsContext
+from stepwell.upstream.tls import trusting
 from stepwell.upstream.transport import HttpTransport
 
 AT_A_TIME: Final = 32
@@ -126,7 +126,7 @@ async def requests(port: int, authority: str, rounds: int) -> Mapping[str, Seque
 async def handshakes(port: int, authority: str, rounds: int) -> Mapping[str, Sequence[float]]:
     """Return CPU milliseconds for each new connection with one request, by kind and round."""
     whole = ssl.create_default_context(cafile=authority)
-    again = TlsContext.trusting(authority)
+    again = trusting(authority)
 
     async def connect(context: ssl.SSLContext) -> None:
         reader, writer = await asyncio.open_connection(

@@ -18,6 +18,7 @@ import pytest
 
 from stepwell.upstream import transport as engine
 from stepwell.upstream.connection import Connection
+from stepwell.upstream.tls import trusting
 from stepwell.upstream.transport import HttpTransport
 
 Reader = asyncio.StreamReader
@@ -1036,6 +1037,17 @@ async def test_a_tls_session_is_not_taken_up_where_the_handshake_failed(
         with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
             await transport.handle_async_request(post(server.url))
     assert tls.session_stats()["hits"] == 0
+
+
+def test_a_context_of_another_kind_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has put another one in place of `ssl`'s may check certificates in a way of their own."""
+
+    class Other(ssl.SSLContext):
+        pass
+
+    other = Other(ssl.PROTOCOL_TLS_CLIENT)
+    monkeypatch.setattr(ssl, "create_default_context", lambda: other)
+    assert type(trusting(None)) is Other
 
 
 async def test_an_unknown_certificate_is_a_connect_error(

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import functools
 import socket
+import ssl
 from collections.abc import Awaitable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
@@ -11,7 +12,7 @@ import httpx
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from stepwell.upstream.connection import Connection
-from stepwell.upstream.tls import TlsContext, default_context
+from stepwell.upstream.tls import default_context, trusting
 
 _ResultT = TypeVar("_ResultT")
 
@@ -156,8 +157,8 @@ class Dialer:
         return found
 
     @functools.cached_property
-    def _context(self) -> TlsContext:
-        return default_context() if self._ca_file is None else TlsContext.trusting(self._ca_file)
+    def _context(self) -> ssl.SSLContext:
+        return default_context() if self._ca_file is None else trusting(self._ca_file)
 
 
 async def _connected(

@@ -4,33 +4,39 @@ import functools
 import ssl
 
 
-class TlsContext(ssl.SSLContext):
-    """A client's context, whose handshakes take up the session of the last one with the same host.
+def trusting(ca_file: str | None) -> ssl.SSLContext:
+    """Return a context that trusts the system's certificates, and those of a PEM file.
+
+    Raises:
+        OSError: The file cannot be read, or has no certificate.
+    """
+    context = ssl.create_default_context()
+    # Not one that was put in its place, as truststore does: it may check certificates by itself.
+    if type(context).__module__ == ssl.__name__:
+        context.__class__ = _Resuming  # no other way has all that the function decides
+    if ca_file is not None:
+        context.load_verify_locations(cafile=ca_file)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+@functools.cache
+def default_context() -> ssl.SSLContext:
+    """Reading the system's certificates takes some 20 ms and a megabyte, so that it is done once."""
+    return trusting(None)
+
+
+class _Resuming(ssl.SSLContext):
+    """A context whose handshakes take up the session of the last one with the same host.
 
     That spares certificates and signatures, and with TLS 1.2 a round trip (RFC 8446, section 2.2;
     RFC 5246, section 7.3). A server that has forgotten a session begins a new one.
-
-    Attributes:
-        last: The last connection to each host name.
     """
 
-    last: dict[str | bytes | None, ssl.SSLObject]
-
-    @classmethod
-    def trusting(cls, ca_file: str | None) -> "TlsContext":
-        """Return a context that trusts the system's certificates, and those of a PEM file.
-
-        Raises:
-            OSError: The file cannot be read, or has no certificate.
-        """
-        context = ssl.create_default_context()
-        context.__class__ = cls  # no other way has all that the function decides
-        assert isinstance(context, cls)
-        context.last = {}
-        if ca_file is not None:
-            context.load_verify_locations(cafile=ca_file)
-        context.set_alpn_protocols(["http/1.1"])
-        return context
+    @functools.cached_property
+    def _last(self) -> dict[str | bytes | None, ssl.SSLObject]:
+        """The last connection to each host name."""
+        return {}
 
     def wrap_bio(
         self,
@@ -41,15 +47,9 @@ class TlsContext(ssl.SSLContext):
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
         """Begin a connection; event loops call this. See `ssl.SSLContext.wrap_bio`."""
-        last = self.last.get(server_hostname)
+        last = self._last.get(server_hostname)
         if last is not None and last.version():  # its handshake came to an end
             session = last.session
         new = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
-        self.last[server_hostname] = new
+        self._last[server_hostname] = new
         return new
-
-
-@functools.cache
-def default_context() -> TlsContext:
-    """Reading the system's certificates takes some 20 ms and a megabyte, so that it is done once."""
-    return TlsContext.trusting(None)
