@@ -154,6 +154,16 @@ def test_what_only_refused_calls_can_have_used_up_is_counted_from_then_on() -> N
     assert calls.count.may_open(62.6, 1) == 90.0
 
 
+def test_a_limit_of_which_twice_was_served_foresees_no_end_of_a_window() -> None:
+    """An edge in the midst of six calls may be why; but then its refusal tells of a moment only."""
+    calls = Calls()
+    calls.serve(0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
+    assert calls.count.kind is Kind.FIXED
+    assert calls.refuse(3.0)
+    assert not calls.count.may_have_opened(3.0, 20.0, 1)
+    assert calls.count.may_have_opened(float("-inf"), 20.0, 1)
+
+
 def test_a_success_while_an_answer_was_slow_shows_that_calls_count_as_they_come() -> None:
     """A call that took 30 s left a sliding window one minute after it was sent; a fixed one may too."""
     for is_surely_sliding in (True, False):

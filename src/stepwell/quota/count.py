@@ -200,7 +200,12 @@ class Count:
         return min([law.may_open(tokens, now) for law in self.laws], default=-inf)
 
     def may_have_opened(self, after: float, now: float, tokens: int) -> bool:
-        """Tell whether by any law there may be room now since a moment, and not since before it."""
+        """Tell whether by any law there may be room now since a moment, and not since before it.
+
+        What probably has another amount foresees no window's end.
+        """
+        if after == -inf and self.proofs.doubles(self._least):
+            return bool(self.laws)
         return any(after < law.may_open(tokens, now) <= now for law in self.laws)
 
     def opening(self, now: float, tokens: int) -> Opening | None:
