@@ -5,14 +5,15 @@ way, the same comes about by ASGI's own means, which cost each request a task an
 each event of a stream a turn of its task.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from starlette.types import Send
 
 
-class Connection(ABC):
+class Connection:
     """The client's, as long as its request is not answered.
+
+    A plain class, as whether something is one is asked for each request, which costs an ABC dearly.
 
     Attributes:
         pushes: It has a `push`.
@@ -22,9 +23,9 @@ class Connection(ABC):
 
     pushes = False
 
-    @abstractmethod
     def watch(self, lost: Callable[[], object] | None) -> None:
         """Call back when the client has left, also if it has by now; None: nobody any more."""
+        raise NotImplementedError
 
     def push(self, body: bytes) -> bool:
         """Send some of a body that has begun, now and whole, or return False: then nothing is sent."""
