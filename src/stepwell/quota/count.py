@@ -260,15 +260,17 @@ class Count:
         return self.proofs.is_plausible
 
     def _blame(self, outcome: Outcome) -> None:
-        """See whether only refused calls can have used up what was missing.
+        """See whether a refusal is explained only if refused calls are counted.
 
         At a fixed window's end they are gone as well, so that it need not be known there.
         """
-        usage, need = self.usage, self.usage.need(outcome.need)
-        if self.kind not in _MEASURED or usage.forgives or usage.counts_refused:
+        usage = self.usage
+        if usage.forgives or usage.counts_refused:
             return
-        used = usage.served(outcome.sent - usage.window, outcome.answered)
-        if used + usage.rivals(need) + need <= self._least:
+        if any(law.kind not in _MEASURED for law in self.laws):
+            return
+        forgiving = usage.forgiving()
+        if not after([replace(law, usage=forgiving) for law in self.laws], outcome):
             usage.blame()
 
     def suppose(self, laws: Sequence[Law]) -> None:
@@ -294,10 +296,12 @@ class Count:
         Before the first call that was refused in a window nobody but those who were served had
         taken anything, in whatever order they came. So the amount is no more than these, and those
         which may still be served. This holds for every kind of window, and whether or not refused
-        calls are counted.
+        calls are counted; but a bucket then holds what is older than a window.
         """
         usage = self.usage
         if first is None or not usage.remembers(first.sent - usage.window):
+            return inf
+        if usage.counts_refused and self.kind is not Kind.SLIDING:
             return inf
         served = usage.served(first.sent - usage.window, first.answered)
         rivals = usage.rivals(usage.need(outcome.need))

@@ -6,10 +6,12 @@ answered. What is in use by the early count and older is surely in use; what is 
 late one surely is not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from heapq import merge
 from math import inf
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from stepwell.quota.bucket import Bucket
 from stepwell.quota.limit import Metric
@@ -107,7 +109,22 @@ class Usage:
             self.add(cost, moment, moment)
         self._doubts, self._doubtful = False, SlidingWindow(self.window)
 
+    def forgiving(self) -> Self:
+        """Return it as it is if refused calls are not counted, to be asked now and not added to."""
+        other = copy(self)
+        other._buckets = {}
+        other.forgive()
+        return other
+
     # --- questions
+
+    def surely_taken(self, need: int) -> int:
+        """Return what a refused call has surely taken itself when its delay is reckoned."""
+        return need if self.by_request and self.counts_refused else 0
+
+    def maybe_taken(self, need: int) -> int:
+        """Return what it may have taken; where tokens are counted nobody is known to do that."""
+        return need if self.by_request and not self.forgives else 0
 
     @property
     def traffic(self) -> Traffic:
@@ -255,8 +272,9 @@ class Usage:
         """Return all that may have been in such a bucket when a call was counted."""
         source, moment = (self._early, sent - WAY) if self.is_prompt else (self._late, sent)
         rate = amount / self.window
-        before = _filled(source, amount, rate, moment).level(moment, rate)
-        return before + source.between(moment, answered)
+        doubtful = self._doubtful
+        before = _filled(source, amount, rate, moment, doubtful).level(moment, rate)
+        return before + source.between(moment, answered) + doubtful.between(moment, answered)
 
     # --- for others
 
@@ -311,13 +329,22 @@ class Usage:
 _BUCKETS: Final = 8
 
 
-def _filled(counted: SlidingWindow, before: float, rate: float, until: float = inf) -> Bucket:
-    """Return a bucket with all in it that was counted until a moment.
+def _filled(
+    counted: SlidingWindow,
+    before: float,
+    rate: float,
+    until: float = inf,
+    doubtful: SlidingWindow | None = None,
+) -> Bucket:
+    """Return a bucket with all in it that was counted until a moment, or may have been.
 
     With what is not remembered any more it held no more than `before`.
     """
     bucket = Bucket()
     if before and counted.forgotten > -inf:
         bucket.set(before, counted.forgotten)
-    bucket.fill(counted.entries(until), rate)
+    entries: Iterable[tuple[float, int]] = counted.entries(until)
+    if doubtful:
+        entries = merge(entries, doubtful.entries(until))
+    bucket.fill(entries, rate)
     return bucket

@@ -24,9 +24,11 @@ class Bucket(Law):
         return ceil(self.usage.maybe_level(self.least, now) - _FRACTION)
 
     def falls_to(self, level: float, now: float) -> float:
+        drains = self.usage.maybe_drains_to(level, self.least, now)
+        if self.usage.counts_refused:
+            return drains  # it may hold more than its amount
         # One window later a bucket has lost at least what has left a sliding window.
-        slides = self.usage.maybe_crosses(level) + self.usage.window
-        return min(self.usage.maybe_drains_to(level, self.least, now), slides)
+        return min(drains, self.usage.maybe_crosses(level) + self.usage.window)
 
     def may_fall_to(self, level: float, now: float) -> float:
         return -inf if self.most == inf else self.usage.surely_drains_to(level, self.most, now)
@@ -59,11 +61,12 @@ class Bucket(Law):
         if law is None or outcome.told is None:
             return law
         low, high = outcome.told
-        uncounted = self.usage.was_in_flight(outcome.before)
-        least_left = self.usage.surely_was(law.most, outcome.before, outcome.answered) - uncounted
-        most_left = self.usage.maybe_was(law.least, outcome.sent, outcome.answered) + rivals
-        soonest = outcome.answered + self._drains(least_left + need - law.most, law.most)
-        latest = outcome.sent + self._drains(most_left + need - law.least, law.least)
+        usage, sent, answered = self.usage, outcome.sent, outcome.answered
+        least_left = usage.surely_was(law.most, outcome.before, answered)
+        least_left += usage.surely_taken(need) - usage.was_in_flight(outcome.before)
+        most_left = usage.maybe_was(law.least, sent, answered) + rivals + usage.maybe_taken(need)
+        soonest = answered + self._drains(least_left + need - law.most, law.most)
+        latest = sent + self._drains(most_left + need - law.least, law.least)
         return law if soonest <= high + WAY and latest >= low - WAY else None
 
     def _fullest(self, outcome: Outcome, need: int) -> int:

@@ -44,12 +44,12 @@ class Sliding(Law):
         law = self.bounded(1, before + need - 1)
         if law is None or outcome.told is None:
             return law
-        low, high = outcome.told
-        uncounted = self.usage.was_in_flight(outcome.before)
+        usage, window, (low, high) = self.usage, self.usage.window, outcome.told
+        uncounted = usage.was_in_flight(outcome.before) - usage.surely_taken(need)
         level = min(law.most - need + uncounted, self._all_but_one(outcome, rivals))
-        soonest = self.usage.surely_crosses(level, outcome.before)
-        latest = self.usage.maybe_crosses(law.least - need - rivals, outcome.answered)
-        window = self.usage.window
+        soonest = usage.surely_crosses(level, outcome.before)
+        full = law.least - need - rivals - usage.maybe_taken(need)
+        latest = usage.maybe_crosses(full, outcome.answered)
         return law if soonest + window <= high + WAY and latest + window >= low - WAY else None
 
     def _all_but_one(self, outcome: Outcome, rivals: int) -> float:
