@@ -69,9 +69,21 @@ def test_no_request_fails_while_somebody_has_room(
     assert figures.harvest >= (likely if told == "right" else 0.93)
 
 
-def test_a_provider_that_counts_refused_calls_is_not_kept_full_by_them() -> None:
-    """Asking a sliding window once a second would do that for ever, while requests keep coming."""
-    figures = play("overload-counted", "right", "sliding", "silent")
+@pytest.mark.parametrize(
+    ("window", "dialect"),
+    [
+        ("sliding", "silent"),
+        ("sliding", "gemini"),
+        ("sliding", "retry-after"),
+        ("bucket", "gemini"),
+        ("bucket", "retry-after"),
+    ],
+)
+def test_a_provider_that_counts_refused_calls_is_not_kept_full_by_them(
+    window: str, dialect: str
+) -> None:
+    """Asking it once a second would do that for ever, while requests keep coming."""
+    figures = play("overload-counted", "right", window, dialect)
     assert figures.harvest >= 0.95
     assert figures.refused <= 100
 

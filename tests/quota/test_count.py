@@ -164,6 +164,49 @@ def test_a_limit_of_which_twice_was_served_foresees_no_end_of_a_window() -> None
     assert calls.count.may_have_opened(float("-inf"), 20.0, 1)
 
 
+def test_a_told_delay_shows_that_refused_calls_are_counted() -> None:
+    """It lasts until the second call comes back, as the refused one has taken the place of the first."""
+    calls = Calls()
+    calls.serve(0.0, 10.0, 20.0)
+    calls.count._believe([Sliding(calls.count.usage, 3, 3)])
+    assert calls.refuse(30.5, delay=39.5)
+    assert calls.count.usage.counts_refused
+    assert calls.count.opens(60.0, 1) == 70.0
+
+
+def test_a_delay_that_is_told_without_the_refused_call_shows_nothing() -> None:
+    """It is what a provider tells that does not count it; no success has shown that yet."""
+    calls = Calls()
+    calls.serve(0.0, 10.0, 20.0)
+    calls.count._believe([Sliding(calls.count.usage, 3, 3)])
+    assert calls.refuse(30.5, delay=29.5)
+    assert not calls.count.usage.counts_refused
+
+
+def test_a_bucket_in_debt_opens_when_refused_calls_have_drained_too() -> None:
+    """Three a minute: full at once, and two refused calls put it a third of a minute each behind."""
+    calls = Calls()
+    calls.count._believe([Bucket(calls.count.usage, 3, 3)])
+    calls.serve(0.0, 0.0, 0.0)
+    assert calls.refuse(0.0, delay=40.0)
+    assert calls.count.usage.counts_refused
+    assert calls.refuse(1.0, delay=59.0)
+    assert calls.count.kind is Kind.BUCKET
+    assert abs(calls.count.opens(2.0, 1) - 60.0) < 0.01
+    calls.serve(60.1)
+    assert calls.refuse(61.0, delay=39.0)  # fewer were served in its window than the amount
+    assert calls.count.amount == 3
+
+
+def test_a_provider_that_forgave_is_held_to_it() -> None:
+    """Once refused calls are known not to count, such a delay speaks of another limit."""
+    calls = Calls()
+    calls.count._believe([Sliding(calls.count.usage, 3, 3)])
+    calls.count.usage.forgive()
+    calls.serve(0.0, 10.0, 20.0)
+    assert not calls.refuse(30.5, delay=39.5)
+
+
 def test_a_success_while_an_answer_was_slow_shows_that_calls_count_as_they_come() -> None:
     """A call that took 30 s left a sliding window one minute after it was sent; a fixed one may too."""
     for is_surely_sliding in (True, False):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -116,9 +117,30 @@ def test_a_refusal_with_room_left_refutes_a_law(kind: Kind) -> None:
 def test_a_told_delay_that_fits_one_kind_refutes_the_others(kind: Kind, delay: float) -> None:
     """Full since 0 s and refused at 9.5 s: a told delay says how quota comes back."""
     usage = usage_of(0.0, 0.0, 0.0)
+    usage.forgive()
     outcome = refused(usage, 9.5, delay)
     fitting = {law.kind for law in laws_of(usage, 3, 3) if law.after(outcome) is not None}
     assert fitting == {kind, Kind.FIXED} | ({Kind.FIRST_CALL} if kind is Kind.SLIDING else set())
+
+
+@pytest.mark.parametrize(
+    ("kind", "without", "counted"), [(Kind.SLIDING, 50.5, 51.5), (Kind.BUCKET, 10.5, 30.5)]
+)
+def test_a_told_delay_may_hold_the_refused_call_itself(
+    kind: Kind, without: float, counted: float
+) -> None:
+    """Until it is known whether that counts, either is believed; then only what fits."""
+    usage = usage_of(0.0, 1.0, 1.0)
+    if kind is Kind.BUCKET:
+        usage = usage_of(0.0, 0.0, 0.0)
+    law = law_of(kind, usage, 3)
+    outcome = refused(usage, 9.5)
+    outcomes = [outcome._replace(delay=delay) for delay in (without, counted)]
+    assert [law.after(outcome) is not None for outcome in outcomes] == [True, True]
+    forgiving = replace(law, usage=usage.forgiving())
+    assert [forgiving.after(outcome) is not None for outcome in outcomes] == [True, False]
+    usage.blame()
+    assert [law.after(outcome) is not None for outcome in outcomes] == [False, True]
 
 
 def test_a_told_delay_shows_the_edge() -> None:

@@ -129,6 +129,21 @@ def test_a_guess_is_given_up_for_a_refusal_that_it_does_not_explain() -> None:
     assert not Count.of(found.limit, Traffic()).is_near(outcome)
 
 
+def test_told_delays_show_that_a_limit_counts_refused_calls() -> None:
+    """Twice five in a minute, and a refusal whose delay ends when the second of them comes back."""
+    log = Log()
+    found = None
+    for minute in (0.0, 100.0):
+        for number in range(5):
+            log.add(Metric.REQUESTS, minute + 7 * number, minute + 7 * number, 1)
+            log.add(Metric.TOKENS, minute + 7 * number, minute + 7 * number, 10)
+        found = suspect(log, minute + 40.25, delay=26.75)
+    assert found is not None
+    assert found.limit == Limit(Metric.REQUESTS, 5, 60.0)
+    assert found.usage.counts_refused
+    assert kinds_of(found) >= {Kind.SLIDING}
+
+
 def windows_of(begins: Iterable[float], log: Log, amount: int = 5) -> Count | None:
     """Play windows that give so many at once, and refuse later; return the last guess."""
     found = None

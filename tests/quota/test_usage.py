@@ -98,6 +98,29 @@ def test_what_may_have_been_in_a_bucket_holds_what_was_under_way() -> None:
     assert usage.maybe_was(10, 6.0, 6.0) == pytest.approx(3 - 6 * 10 / 60 + 1)
 
 
+def test_what_was_refused_may_be_in_a_bucket() -> None:
+    """Refused calls too may have been counted; asked as if they were not, the usage stays as it was."""
+    usage = used((3, 0.0, 0.0))
+    usage.doubt(1, 0.0)
+    usage.doubt(1, 6.0)
+    assert usage.maybe_was(10, 6.0, 6.0) == pytest.approx(3 - 6 * 10 / 60 + 2)
+    assert usage.forgiving().maybe_was(10, 6.0, 6.0) == pytest.approx(3 - 6 * 10 / 60)
+    assert usage.doubted(-1.0, 6.0) == 2
+    assert not usage.forgives
+
+
+def test_only_of_requests_refused_calls_take_something() -> None:
+    """What it may have taken is known when it is seen whether refused calls are counted."""
+    requests, tokens = used(), used(metric=Metric.TOKENS)
+    assert (requests.surely_taken(1), requests.maybe_taken(1)) == (0, 1)
+    assert (tokens.surely_taken(70), tokens.maybe_taken(70)) == (0, 0)
+    requests.blame()
+    assert (requests.surely_taken(1), requests.maybe_taken(1)) == (1, 1)
+    requests = used()
+    requests.forgive()
+    assert (requests.surely_taken(1), requests.maybe_taken(1)) == (0, 0)
+
+
 def test_usage_outlives_a_restart() -> None:
     """What was in flight counts as if it had ended then; what was learned is known."""
     first, second = used((5, 0.0, 1.0)), used()

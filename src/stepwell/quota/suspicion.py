@@ -22,7 +22,7 @@ from typing import Final, TypeAlias
 from stepwell.quota.count import Count
 from stepwell.quota.laws import after, has_fixed, shown, suspects, unordered
 from stepwell.quota.laws.first_call import ANY, FirstCall
-from stepwell.quota.laws.law import Gauge, Kind, Law, Outcome
+from stepwell.quota.laws.law import MOMENT, Gauge, Kind, Law, Outcome
 from stepwell.quota.laws.replay import replayed
 from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.quota.traffic import Served, Traffic
@@ -35,6 +35,11 @@ _WINDOWS: Final = (60.0, 1.0, 2.0, 5.0, 6.0, 10.0, 15.0, 20.0, 30.0, 300.0, 600.
 _REMEMBERED: Final = 1000
 # So many of them are held against each suspect.
 _COMPARED: Final = 200
+
+# What may be counted, and whether refused calls are too. A limit that is too large would be kept full by
+# what it was refused, and each refusal would fit: so that is only tried where delays are told.
+_WAYS: Final = tuple((metric, False) for metric in Metric)
+_WAYS_TOLD: Final = (*_WAYS, (Metric.REQUESTS, True))
 
 # A call that was served, as it was noted, as they are many; or a refusal.
 _Past: TypeAlias = Served | Outcome
@@ -71,9 +76,12 @@ class Log:
     ) -> Count | None:
         """Return the limit that explains a refusal and the most of what was before it."""
         best, most = None, 0
-        for window, metric in product(_WINDOWS, Metric):
+        ways = _WAYS if outcome.told is None else _WAYS_TOLD
+        for window, (metric, counts_refused) in product(_WINDOWS, ways):
             past = self._past(metric)
             usage = self._recalled(metric, window, traffic(metric), past, outcome)
+            if counts_refused:
+                _count_refused(usage, past)
             laws, explained = _guessed(usage, outcome, past)
             if explained > most:
                 limit = Limit(metric, max(1, laws[0].least), window, scope)
@@ -142,6 +150,14 @@ class Log:
             if past.served and past.answered > since - window:
                 usage.add(usage.need(past.need), past.sent, past.answered)
         return usage
+
+
+def _count_refused(usage: Usage, past: Sequence[Outcome]) -> None:
+    """Count past refusals too, each of them just after its own answer was reckoned."""
+    usage.forgives, usage.counts_refused = False, True
+    for each in reversed(past):
+        if not each.served:
+            usage.add(1, each.sent, each.answered + MOMENT)
 
 
 def _first_call(usage: Usage, least: int, most: float) -> tuple[Law, ...]:

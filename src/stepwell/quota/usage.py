@@ -112,7 +112,6 @@ class Usage:
     def forgiving(self) -> Self:
         """Return it as it is if refused calls are not counted, to be asked now and not added to."""
         other = copy(self)
-        other._buckets = {}
         other.forgive()
         return other
 
@@ -268,13 +267,19 @@ class Usage:
         rate = amount / self.window
         return _filled(self._early, 0.0, rate, sent).level(answered, rate)
 
-    def maybe_was(self, amount: float, sent: float, answered: float) -> float:
-        """Return all that may have been in such a bucket when a call was counted."""
+    def maybe_was(
+        self, amount: float, sent: float, answered: float, *, doubts: bool = True
+    ) -> float:
+        """Return all that may have been in such a bucket when a call was counted.
+
+        Without `doubts` that is apart from calls that were refused or failed.
+        """
         source, moment = (self._early, sent - WAY) if self.is_prompt else (self._late, sent)
         rate = amount / self.window
-        doubtful = self._doubtful
-        before = _filled(source, amount, rate, moment, doubtful).level(moment, rate)
-        return before + source.between(moment, answered) + doubtful.between(moment, answered)
+        doubtful = self._doubtful if doubts else None
+        before = _filled(source, self._fullest(rate), rate, moment, doubtful).level(moment, rate)
+        late = doubtful.between(moment, answered) if doubtful else 0
+        return before + source.between(moment, answered) + late
 
     # --- for others
 
@@ -315,12 +320,16 @@ class Usage:
             else:
                 bucket.add(cost, moment, rate)
 
+    def _fullest(self, rate: float) -> float:
+        """Return what a bucket may hold: a refused call that is counted is one too many."""
+        return rate * self.window + self.surely_taken(1)
+
     def _bucket(self, rate: float, *, is_late: bool) -> Bucket:
         found = self._buckets.get((rate, is_late))
         if found is None:
             if len(self._buckets) > _BUCKETS:
                 self._buckets.clear()
-            source, before = (self._late, rate * self.window) if is_late else (self._early, 0.0)
+            source, before = (self._late, self._fullest(rate)) if is_late else (self._early, 0.0)
             found = self._buckets[rate, is_late] = _filled(source, before, rate)
         return found
 

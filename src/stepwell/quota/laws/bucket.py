@@ -52,8 +52,11 @@ class Bucket(Law):
         return self.bounded(_first(fits, self.least, self._fullest(outcome, need)), inf)
 
     def _refused(self, outcome: Outcome, need: int, rivals: int) -> Self | None:
+        is_told = outcome.told is not None  # else refused calls would explain too much
+
         def fits(amount: int) -> bool:
-            before = self.usage.maybe_was(amount, outcome.sent, outcome.answered) + rivals
+            sent, answered = outcome.sent, outcome.answered
+            before = self.usage.maybe_was(amount, sent, answered, doubts=is_told) + rivals
             return before + (1 + _FRACTION) * need <= amount
 
         fullest = self._fullest(outcome, need) + rivals
