@@ -71,13 +71,7 @@ def test_no_request_fails_while_somebody_has_room(
 
 @pytest.mark.parametrize(
     ("window", "dialect"),
-    [
-        ("sliding", "silent"),
-        ("sliding", "gemini"),
-        ("sliding", "retry-after"),
-        ("bucket", "gemini"),
-        ("bucket", "retry-after"),
-    ],
+    [("sliding", "silent"), ("sliding", "retry-after"), ("bucket", "retry-after")],
 )
 def test_a_provider_that_counts_refused_calls_is_not_kept_full_by_them(
     window: str, dialect: str
@@ -86,6 +80,18 @@ def test_a_provider_that_counts_refused_calls_is_not_kept_full_by_them(
     figures = play("overload-counted", "right", window, dialect)
     assert figures.harvest >= 0.95
     assert figures.refused <= 100
+
+
+@pytest.mark.parametrize(
+    ("window", "told"), [("sliding", "nothing"), ("bucket", "nothing"), ("bucket", "half")]
+)
+def test_a_limit_that_counts_refused_calls_is_learned_from_told_delays(
+    window: str, told: str
+) -> None:
+    """Though the first guesses are wrong, as only later refusals tell such a limit apart."""
+    figures = play("overload-counted", told, window, "retry-after")
+    assert figures.harvest >= 0.9
+    assert figures.refused_later <= 60
 
 
 @pytest.mark.parametrize("window", ["sliding", "bucket"])

@@ -194,8 +194,21 @@ def test_a_bucket_in_debt_opens_when_refused_calls_have_drained_too() -> None:
     assert calls.count.kind is Kind.BUCKET
     assert abs(calls.count.opens(2.0, 1) - 60.0) < 0.01
     calls.serve(60.1)
-    assert calls.refuse(61.0, delay=39.0)  # fewer were served in its window than the amount
+    assert calls.refuse(61.0, delay=39.0)
+    assert abs(calls.count.opens(62.0, 1) - 100.0) < 0.01  # though few were counted in its window
     assert calls.count.amount == 3
+
+
+def test_a_bucket_may_be_in_debt_for_longer_than_a_window() -> None:
+    """Three a minute, and five refused calls: it is full a minute later, when nothing is younger."""
+    calls = Calls()
+    calls.count._believe([Bucket(calls.count.usage, 3, 3)])
+    calls.serve(0.0, 0.0, 0.0)
+    for refused in range(1, 6):
+        assert calls.refuse(0.0, delay=20.0 * (refused + 1))
+    assert calls.refuse(61.0, delay=79.0)
+    assert calls.count.amount == 3
+    assert abs(calls.count.opens(62.0, 1) - 140.0) < 0.01
 
 
 def test_a_provider_that_forgave_is_held_to_it() -> None:

@@ -19,7 +19,7 @@ tell: where they tell nothing, laws of a wrong amount may explain them for long,
 them.
 
 Of some calls nobody can say whether they were counted: those that were refused or failed. They
-count until the first success that shows otherwise.
+count until the first success that shows otherwise, or for good once a refusal shows that they do.
 """
 
 from collections import deque
@@ -184,8 +184,10 @@ class Count:
     def opens(self, now: float, tokens: int) -> float:
         if not self.laws:
             return now
-        # What fits into a sliding window fits into any other of the same length and amount.
-        if self.usage.in_use(now) + self.usage.need(tokens) <= self._least:
+        # What fits into a sliding window fits into any other of the same length and amount, but for a
+        # bucket in debt.
+        usage = self.usage
+        if usage.in_use(now) + usage.need(tokens) <= self._least and not usage.counts_refused:
             return now
         return max([law.opens(tokens, now) for law in self.laws])
 

@@ -4,8 +4,9 @@ A refusal that no known limit explains shows that there is another one. Which, o
 window? Each that is common is tried: by it the refused call was the first too many, and the
 outcomes before are held against that, the newest first, until one does not fit. The limit that
 explains the most is believed; among equals the commonest. If that is a mistake, the next refusal
-that it does not explain begins anew, and knows more. Refused calls are not taken to be counted: a
-limit that is too large would be kept full by what it was refused, and each refusal would fit.
+that it does not explain begins anew, and knows more. Refused calls are taken to be counted only if
+that explains more, and only where delays are told: else a limit that is too large would be kept full by
+what it was refused, and each refusal would fit.
 
 Readings often tell a limit and not its window, so that a dialect can only presume one. Where they do
 not fit it, the window that they do fit is found in the same way (`measure`).
@@ -36,8 +37,7 @@ _REMEMBERED: Final = 1000
 # So many of them are held against each suspect.
 _COMPARED: Final = 200
 
-# What may be counted, and whether refused calls are too. A limit that is too large would be kept full by
-# what it was refused, and each refusal would fit: so that is only tried where delays are told.
+# What may be counted, and whether refused calls are too.
 _WAYS: Final = tuple((metric, False) for metric in Metric)
 _WAYS_TOLD: Final = (*_WAYS, (Metric.REQUESTS, True))
 

@@ -74,7 +74,11 @@ class Bucket(Law):
 
     def _fullest(self, outcome: Outcome, need: int) -> int:
         """Return an amount into which the call fits for sure."""
-        return self.usage.maybe(outcome.sent - self.usage.window) + 2 * need + 1
+        since = outcome.sent - self.usage.window
+        # A bucket in debt holds what is older than a window.
+        is_owing = self.usage.counts_refused
+        used = self.usage.remembered() if is_owing else self.usage.maybe(since)
+        return used + 2 * need + 1
 
     def _drains(self, excess: float, amount: float) -> float:
         """Return the seconds in which so much drains out of a bucket of that amount."""
