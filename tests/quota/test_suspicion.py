@@ -141,6 +141,8 @@ def test_told_delays_show_that_a_limit_counts_refused_calls() -> None:
     assert found is not None
     assert found.limit == Limit(Metric.REQUESTS, 5, 60.0)
     assert found.usage.counts_refused
+    assert found.usage.maybe(-1.0, 40.25) == 5  # a refusal's own delay adds itself
+    assert found.usage.maybe(-1.0, 41.0) == 6
     assert kinds_of(found) >= {Kind.SLIDING}
 
 

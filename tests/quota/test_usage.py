@@ -109,6 +109,15 @@ def test_what_was_refused_may_be_in_a_bucket() -> None:
     assert not usage.forgives
 
 
+def test_a_bucket_held_one_too_many_where_refused_calls_are_counted() -> None:
+    """So much may have been in it with what is not remembered any more."""
+    usage = used((1, 0.0, 0.0), (1, 200.0, 200.0))
+    assert usage.forgotten == 0.0
+    assert usage.maybe_was(10, 30.0, 30.0) == pytest.approx(10 - 30 * 10 / 60)
+    usage.blame()
+    assert usage.maybe_was(10, 30.0, 30.0) == pytest.approx(11 - 30 * 10 / 60)
+
+
 def test_only_of_requests_refused_calls_take_something() -> None:
     """What it may have taken is known when it is seen whether refused calls are counted."""
     requests, tokens = used(), used(metric=Metric.TOKENS)
