@@ -211,6 +211,20 @@ def test_a_bucket_may_be_in_debt_for_longer_than_a_window() -> None:
     assert abs(calls.count.opens(62.0, 1) - 140.0) < 0.01
 
 
+def test_that_refused_calls_are_counted_is_open_again_when_it_explains_nothing() -> None:
+    """What others used of the same quota may have looked like that; the limit itself was named."""
+    calls = Calls()
+    calls.count._believe([Sliding(calls.count.usage, 3, 3)])
+    calls.serve(0.0, 10.0, 20.0)
+    assert calls.refuse(30.5, delay=39.5)
+    calls.serve(70.0, 80.1, 91.0)
+    calls.start(100.0)
+    refusal = Outcome(100.0, 100.0, 1, served=False, delay=30.0)
+    assert not calls.count.refuse(refusal)
+    assert calls.count.begin_anew(refusal)
+    assert not calls.count.usage.counts_refused
+
+
 def test_a_provider_that_forgave_is_held_to_it() -> None:
     """Once refused calls are known not to count, such a delay speaks of another limit."""
     calls = Calls()

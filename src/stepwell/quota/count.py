@@ -375,6 +375,7 @@ class Count:
         """
         if is_far(self.usage, outcome, self.amount):
             return False
+        self.usage.counts_refused = False  # that may have been seen in others' use as well
         laws = after(laws_of(self.usage, self.amount, self.amount, ANY), outcome)
         if laws:
             self.proofs.begin_anew(outcome.answered)
@@ -383,6 +384,7 @@ class Count:
 
     def silence(self) -> None:
         """Limit nothing any more."""
+        self.usage.counts_refused = False
         self.proofs.forget()
         self._believe(())
 
