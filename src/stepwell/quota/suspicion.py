@@ -76,7 +76,9 @@ class Log:
     ) -> Count | None:
         """Return the limit that explains a refusal and the most of what was before it."""
         best, most = None, 0
-        ways = _WAYS if outcome.told is None else _WAYS_TOLD
+        # Who has served nobody is out of order rather than full of what it refused.
+        has_served = any(each.served for each in self._past(Metric.REQUESTS))
+        ways = _WAYS_TOLD if outcome.told is not None and has_served else _WAYS
         for window, (metric, counts_refused) in product(_WINDOWS, ways):
             past = self._past(metric)
             usage = self._recalled(metric, window, traffic(metric), past, outcome)
