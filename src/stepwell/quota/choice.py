@@ -5,7 +5,8 @@
    A request that can wait probes nobody while room is told or counted to come in time, or may come
    by a count that was confirmed: the later it probes, the likelier there is room.
 2. A request gives up when every target is hard-blocked or has refused or failed a call, anyone's,
-   since the request arrived. That is the rule of evidence.
+   since the request arrived, or before, if it refuses on and on (`health`). That is the rule of
+   evidence.
 3. Otherwise evidence is on its way, and the request waits for it. Where room surely comes within a
    moment, it waits for that instead; and where it may have come already, until that is known
    (`opening`).

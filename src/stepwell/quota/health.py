@@ -69,7 +69,7 @@ class Health:
     def insist(self, now: float) -> None:
         """A call was refused because of a rate.
 
-        Where refused calls count as well, as OpenAI says of its own limits (rate-limit guide, read
+        Where refused calls count as well, as OpenAI's documentation says of its own limits (collected
         2026-11-22), asking once a second keeps a window full for ever. What no law foresees after so
         many refusals is asked less often, and at first as often as helped the last time.
         """

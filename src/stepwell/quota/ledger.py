@@ -7,7 +7,7 @@ Every block is *hard* (told cooldowns, readings until their reset, concurrency, 
 that the provider's answers have confirmed) or *soft* (other counts, guessed cooldowns, slow start).
 Soft blocks order the choice and never refuse. The rule of evidence: a request fails only when every
 target asked for is hard-blocked or has refused or failed a call, anyone's, after the request
-arrived.
+arrived, or before, while it is left alone because it refuses on and on.
 """
 
 from collections.abc import Callable, Sequence
