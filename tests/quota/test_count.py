@@ -116,17 +116,17 @@ def test_a_refusal_that_no_law_explains_is_not_believed() -> None:
     """One of nine was used; it changes nothing, and somebody else must explain it."""
     calls = Calls("9 requests/minute")
     calls.serve(0.0)
-    laws = calls.count.laws
+    laws = calls.count.belief.laws
     assert not calls.refuse(1.0)
-    assert calls.count.laws == laws
+    assert calls.count.belief.laws == laws
 
 
 def test_only_calls_past_the_count_teach() -> None:
     """What was foreseen refutes nothing."""
     calls = Calls()
     calls.serve(0.0, 20.0, 40.0, 60.0, 80.0)
-    assert {law.kind for law in calls.count.laws} == set(Kind)
-    assert Phases.any(60.0) in [getattr(law, "phases", None) for law in calls.count.laws]
+    assert {law.kind for law in calls.count.belief.laws} == set(Kind)
+    assert Phases.any(60.0) in [getattr(law, "phases", None) for law in calls.count.belief.laws]
 
 
 def test_refused_calls_count_until_one_success_shows_otherwise() -> None:
@@ -168,7 +168,7 @@ def test_a_told_delay_shows_that_refused_calls_are_counted() -> None:
     """It lasts until the second call comes back, as the refused one has taken the place of the first."""
     calls = Calls()
     calls.serve(0.0, 10.0, 20.0)
-    calls.count._believe([Sliding(calls.count.usage, 3, 3)])
+    calls.count.belief.believe([Sliding(calls.count.usage, 3, 3)])
     assert calls.refuse(30.5, delay=39.5)
     assert calls.count.usage.counts_refused
     assert calls.count.opens(60.0, 1) == 70.0
@@ -178,7 +178,7 @@ def test_a_delay_that_is_told_without_the_refused_call_shows_nothing() -> None:
     """It is what a provider tells that does not count it; no success has shown that yet."""
     calls = Calls()
     calls.serve(0.0, 10.0, 20.0)
-    calls.count._believe([Sliding(calls.count.usage, 3, 3)])
+    calls.count.belief.believe([Sliding(calls.count.usage, 3, 3)])
     assert calls.refuse(30.5, delay=29.5)
     assert not calls.count.usage.counts_refused
 
@@ -186,7 +186,7 @@ def test_a_delay_that_is_told_without_the_refused_call_shows_nothing() -> None:
 def test_a_bucket_in_debt_opens_when_refused_calls_have_drained_too() -> None:
     """Three a minute: full at once, and two refused calls put it a third of a minute each behind."""
     calls = Calls()
-    calls.count._believe([Bucket(calls.count.usage, 3, 3)])
+    calls.count.belief.believe([Bucket(calls.count.usage, 3, 3)])
     calls.serve(0.0, 0.0, 0.0)
     assert calls.refuse(0.0, delay=40.0)
     assert calls.count.usage.counts_refused
@@ -202,7 +202,7 @@ def test_a_bucket_in_debt_opens_when_refused_calls_have_drained_too() -> None:
 def test_a_bucket_may_be_in_debt_for_longer_than_a_window() -> None:
     """Three a minute, and five refused calls: it is full a minute later, when nothing is younger."""
     calls = Calls()
-    calls.count._believe([Bucket(calls.count.usage, 3, 3)])
+    calls.count.belief.believe([Bucket(calls.count.usage, 3, 3)])
     calls.serve(0.0, 0.0, 0.0)
     for refused in range(1, 6):
         assert calls.refuse(0.0, delay=20.0 * (refused + 1))
@@ -214,7 +214,7 @@ def test_a_bucket_may_be_in_debt_for_longer_than_a_window() -> None:
 def test_that_refused_calls_are_counted_is_open_again_when_it_explains_nothing() -> None:
     """What others used of the same quota may have looked like that; the limit itself was named."""
     calls = Calls()
-    calls.count._believe([Sliding(calls.count.usage, 3, 3)])
+    calls.count.belief.believe([Sliding(calls.count.usage, 3, 3)])
     calls.serve(0.0, 10.0, 20.0)
     assert calls.refuse(30.5, delay=39.5)
     calls.serve(70.0, 80.1, 91.0)
@@ -228,7 +228,7 @@ def test_that_refused_calls_are_counted_is_open_again_when_it_explains_nothing()
 def test_a_provider_that_forgave_is_held_to_it() -> None:
     """Once refused calls are known not to count, such a delay speaks of another limit."""
     calls = Calls()
-    calls.count._believe([Sliding(calls.count.usage, 3, 3)])
+    calls.count.belief.believe([Sliding(calls.count.usage, 3, 3)])
     calls.count.usage.forgive()
     calls.serve(0.0, 10.0, 20.0)
     assert not calls.refuse(30.5, delay=39.5)
@@ -239,7 +239,7 @@ def test_a_success_while_an_answer_was_slow_shows_that_calls_count_as_they_come(
     for is_surely_sliding in (True, False):
         calls = Calls("1 requests/minute")
         if is_surely_sliding:
-            calls.count._believe([Sliding(calls.count.usage, 1, 1)])
+            calls.count.belief.believe([Sliding(calls.count.usage, 1, 1)])
         first = calls.start(0.0)
         calls.traffic.end([(first, 1, 0.0, 0.0)])
         calls.count.add(first, 1, 0.0, 30.0, served=True)
@@ -272,7 +272,7 @@ def test_a_reading_shows_the_kind_of_a_window() -> None:
     calls.count.hear(reading(limit=9, remaining=8, reset=6.7), 0.0, 0.0, served=True)
     calls.traffic.end([(call, 1, 0.0, 0.0)])
     calls.count.add(call, 1, 0.0, 0.0, served=True)
-    assert {law.kind for law in calls.count.laws} == {Kind.BUCKET, Kind.FIXED}
+    assert {law.kind for law in calls.count.belief.laws} == {Kind.BUCKET, Kind.FIXED}
 
 
 def test_a_silent_count_listens_to_a_reading() -> None:
@@ -290,7 +290,7 @@ def test_what_was_learned_outlives_a_restart() -> None:
     written = calls.count.export(20.0)
     again = Calls()
     again.count.restore(written, 1020.0, 1020.0)
-    (law,) = again.count.laws
+    (law,) = again.count.belief.laws
     assert isinstance(law, Fixed)
     assert abs(law.phases.last_after(1011.0) - 1070.0) < 1e-4
     assert again.count.used(1020.0) == calls.count.used(20.0)
@@ -300,8 +300,8 @@ def test_every_kind_outlives_a_restart() -> None:
     """As it was written, bounds and all."""
     calls, again = Calls(), Calls()
     again.count.restore(calls.count.export(0.0), 0.0, 0.0)
-    assert [type(law) for law in again.count.laws] == [Sliding, Fixed, Bucket, FirstCall]
-    assert {(law.least, law.most) for law in again.count.laws} == {(3, 3)}
+    assert [type(law) for law in again.count.belief.laws] == [Sliding, Fixed, Bucket, FirstCall]
+    assert {(law.least, law.most) for law in again.count.belief.laws} == {(3, 3)}
 
 
 def test_a_limit_configured_anew_is_learned_anew() -> None:
@@ -331,8 +331,8 @@ def test_a_refusal_that_leaves_no_other_amount_confirms_a_configured_limit_at_on
     assert calls.refuse(3.0)
     assert calls.is_hard(4.0) is False, "the edge of a fixed window may be at any moment"
     calls.serve(60.0, 61.0, 62.0)
-    assert calls.count.laws
-    sure = [law for law in calls.count.laws if not isinstance(law, Fixed)]
+    assert calls.count.belief.laws
+    sure = [law for law in calls.count.belief.laws if not isinstance(law, Fixed)]
     assert all(law.may_open(1, 63.0) > 63.0 for law in sure)
     assert calls.count.export(63.0)["proven"] > 3000.0
 

@@ -57,7 +57,7 @@ class Calls:
     @property
     def laws(self) -> list[Law]:
         counts = [count for count in self.desk.own.counts if isinstance(count, Count)]
-        return [law for count in counts for law in count.laws]
+        return [law for count in counts for law in count.belief.laws]
 
     @property
     def known(self) -> list[tuple[str, int]]:

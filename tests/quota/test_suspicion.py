@@ -58,7 +58,7 @@ def test_a_told_delay_rules_out_shorter_windows() -> None:
     """No window gives back later than its own length; only a bucket may take as long."""
     found = suspect(log_of([0.0, 0.1, 0.2, 0.3, 0.4]), 0.5, delay=400.5)
     assert found is not None
-    kinds = {law.kind for law in found.laws}
+    kinds = {law.kind for law in found.belief.laws}
     assert kinds == {Kind.BUCKET} or found.limit.window >= 400.0
 
 
@@ -100,7 +100,7 @@ def test_readings_show_the_window_that_they_fit(window: float, kind: Kind) -> No
     assert found is not None
     assert found.limit == Limit(Metric.REQUESTS, 9, window)
     assert found.source == "told"
-    assert kind in {law.kind for law in found.laws}
+    assert kind in {law.kind for law in found.belief.laws}
 
 
 def test_readings_that_fit_no_window_show_none() -> None:
@@ -162,7 +162,7 @@ def windows_of(begins: Iterable[float], log: Log, amount: int = 5) -> Count | No
 def kinds_of(found: Count | None) -> set[Kind]:
     assert found is not None
     assert found.limit == Limit(Metric.REQUESTS, 5, 60.0)
-    return {law.kind for law in found.laws}
+    return {law.kind for law in found.belief.laws}
 
 
 def test_windows_that_begin_with_a_call_are_found_when_no_edge_recurs() -> None:
@@ -193,11 +193,11 @@ def test_a_guess_that_loses_the_fixed_window_is_considered_again(
     log = Log()
     found = windows_of(begins, log)
     assert found is not None
-    found.laws = (Sliding(found.usage, 5, 5),)
+    found.belief.believe((Sliding(found.usage, 5, 5),))
     for after in (59.95, 59.96):
         moment = begins[-1] + after
         log.reconsider(found, Outcome(moment, moment, 10, served=False))
-        kinds = {law.kind for law in found.laws}
+        kinds = {law.kind for law in found.belief.laws}
         assert Kind.SLIDING in kinds
         assert kind in kinds
         assert other not in kinds

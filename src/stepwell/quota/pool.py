@@ -160,7 +160,8 @@ class Pool:
         self, call: int, reading: Reading, started: float, now: float, *, served: bool
     ) -> None:
         count = self._taught(reading, started, now, served=served)
-        if count is not None and (count.kind in _MEASURED or not served):
+        kind = None if count is None else count.kind
+        if count is not None and (kind in _MEASURED or not served):
             # The count knows better when something comes back, and of a refusal its delay does.
             if self._meters.drop(reading):
                 self._arrange()
@@ -169,9 +170,9 @@ class Pool:
         if meter is None:
             meter = self._meters.add(reading, now)
             self._arrange()
-        refills = reading.refills and (count is None or count.kind is not Kind.FIXED)
+        refills = reading.refills and kind is not Kind.FIXED
         meter.read(reading, call, now, lag=now - started, refills=refills)
-        meter.count = self._counted(reading)
+        meter.count = self._counted(reading) if count is None else count
 
     def age(self, call: int, started: float, now: float, *, ended: Ended) -> None:
         """The provider must have counted the request by now, if it counts such a call."""
@@ -255,9 +256,9 @@ class Pool:
     def refuse(self, count: Tally, outcome: Outcome) -> bool:
         """Teach a refusal to the count that it is about; return whether that is believable."""
         guess = self._learned if outcome.told is None and count is self._learned else None
-        was_fixed = guess is not None and has_fixed(guess.laws)
+        was_fixed = guess is not None and has_fixed(guess.belief.laws)
         is_explained = count.refuse(outcome)
-        if guess is not None and is_explained and was_fixed and not has_fixed(guess.laws):
+        if guess is not None and is_explained and was_fixed and not has_fixed(guess.belief.laws):
             self._log.reconsider(guess, outcome)
         return is_explained
 

@@ -97,13 +97,13 @@ class Log:
 
         What it foresees would never refute a sliding window, as that lets nobody ask sooner.
         """
-        if any(law.kind is Kind.FIRST_CALL for law in count.laws):
+        if any(law.kind is Kind.FIRST_CALL for law in count.belief.laws):
             return
         metric, window = count.limit.metric, count.limit.window
         past = self._past(metric)
         usage = self._recalled(metric, window, count.usage.traffic, past, outcome)
-        laws = _begun(usage, outcome, past, _bounds(count.laws)[1])
-        count.suppose([replace(law, usage=count.usage) for law in laws])
+        laws = _begun(usage, outcome, past, _bounds(count.belief.laws)[1])
+        count.belief.suppose([replace(law, usage=count.usage) for law in laws])
 
     def _past(self, metric: Metric) -> list[Outcome]:
         """Return the last outcomes, the newest first."""
