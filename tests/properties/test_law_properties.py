@@ -228,9 +228,8 @@ def test_a_count_of_the_right_amount_is_never_silenced(scene: Scene, script: lis
     scene.learns, scene.usage.is_prompt = True, False
     for _, outcome in scene.play(script):
         if outcome is not None and not outcome.served:
-            assert scene.count.refuse(outcome) or not scene.count.belief.proofs.is_plausible, (
-                outcome
-            )
+            believed = scene.count.refuse(outcome)
+            assert believed or not scene.count.belief.proofs.is_plausible, outcome
         assert Kind(scene.truth.kind) in {law.kind for law in scene.count.belief.laws}
 
 

@@ -75,7 +75,9 @@ async def test_what_is_kept_is_what_the_gates_say(played: list[tuple[str, float]
         for desk in ledger._desks.values():
             for tokens in (200, 200, 50, 50, 600):
                 need = desk.calibration.likely(tokens)
-                assert desk.is_open(now, tokens, need) is (desk.block(now, tokens) is None)
+                is_shut = desk.block(now, tokens) is not None
+                assert not desk.standings.is_shut(now, tokens) or is_shut
+                assert desk.is_open(now, tokens, need) is not is_shut
 
 
 @settings(deadline=None, max_examples=100)
@@ -89,6 +91,6 @@ async def test_a_kept_standing_is_that_of_every_request(
     async for now in _play(ledger, clock, played):
         for desk in ledger._desks.values():
             for tokens in (200, 50, 450, 600):  # what was kept for the last is asked for next time
-                kept = desk.kept_standing(now, tokens)
+                kept = desk.standings.kept(now, tokens)
                 stands = desk.standing(now, tokens, now - age, now + patience)
                 assert kept is None or kept == stands

@@ -93,10 +93,10 @@ class MemoryLedger:
             desk = self._desks.get(target.key)
             if desk is None or desk.target is not target:
                 desk = self._desk(target)
-            elif now < desk.stands_until and (kept := desk.kept_standing(now, tokens)):
+            elif now < desk.standings.until and (kept := desk.standings.kept(now, tokens)):
                 shut.append(kept)
                 continue
-            elif desk.is_still_shut(now, tokens):
+            elif desk.standings.is_shut(now, tokens):
                 continue
             need = desk.calibration.likely(tokens)
             if desk.tab.is_open and desk.tab.admits(now, need):

@@ -26,6 +26,14 @@ from stepwell.quota.ledger import Bench, Block
 from stepwell.quota.limit import Scope
 from stepwell.quota.reading import believable
 
+# Delays are told in whole seconds, rounded up, or to the millisecond; and a second is as long as
+# anybody waits for a told time to end.
+_WHOLE: Final = 1.0
+_ROUNDED: Final = 0.02
+_MOST_LAG: Final = 1.0
+# By no more a told delay may be too long.
+MOST_BLUR: Final = _MOST_LAG + _WHOLE
+
 _HOUR: Final = 3600.0
 _DAY: Final = 86400.0
 
@@ -218,3 +226,10 @@ class Cooldown:
         if guessed is not None:
             self._guessed = guessed
         self._until = max(self._told, self._guessed)
+
+
+def blur(delay: float | None, lag: float) -> float:
+    """Return by how much a told delay may be too long: it is rounded up, and aged on its way."""
+    if delay is None:
+        return 0.0
+    return min(lag, _MOST_LAG) + (_WHOLE if delay == int(delay) else _ROUNDED)

@@ -11,7 +11,7 @@ from typing import Any
 
 from stepwell.quota.calibration import Calibration
 from stepwell.quota.choice import Standing, worst
-from stepwell.quota.cooldown import RULES
+from stepwell.quota.cooldown import RULES, blur
 from stepwell.quota.gate import Gate
 from stepwell.quota.laws.law import Outcome
 from stepwell.quota.ledger import Bench, Block, Ended, Report, Reservable, TargetStatus
@@ -19,42 +19,13 @@ from stepwell.quota.limit import Scope
 from stepwell.quota.opening import Opening
 from stepwell.quota.pool import Pool, Tally
 from stepwell.quota.reading import Reading
+from stepwell.quota.slots import Slots
 from stepwell.quota.slow_start import SlowStart
+from stepwell.quota.standings import Standings
 from stepwell.quota.tab import CALLS, OFTEN, PLENTY, Page, Tab
 
 # A target whose last answer was a refusal is probed once in so many seconds.
 _PROBE_EVERY = 1.0
-
-# A target found shut is looked at again after so many seconds at the latest, although nothing has
-# happened there: the ends of days and months move when the wall clock is set.
-_KEPT = 1.0
-
-# Delays are told in whole seconds, rounded up, or to the millisecond; and a second is as long as
-# anybody waits for a told time to end.
-_WHOLE = 1.0
-_ROUNDED = 0.02
-_MOST_BLUR = 1.0
-# So long before its end a told delay cannot be over yet.
-_LAST_MOMENTS = _MOST_BLUR + _WHOLE
-
-
-class Slots:
-    """The gate of concurrency: calls in flight of one account. Hard; only an event opens it."""
-
-    __slots__ = ("_shared", "limit")
-
-    def __init__(self, shared: Pool) -> None:
-        self._shared = shared
-        self.limit: int | None = None
-
-    def opens(self, now: float, tokens: int) -> float:
-        return now if self.limit is None or self._shared.in_flight < self.limit else inf
-
-    def has_plenty(self, now: float, calls: int, tokens: int) -> bool:
-        return self.limit is None or self._shared.in_flight + calls <= self.limit
-
-    def block(self, key: str, now: float, tokens: int, least: int) -> Block:
-        return Block(key, "concurrency", None, told=False, hard=True)
 
 
 class Desk:
@@ -74,21 +45,15 @@ class Desk:
         "_explained",
         "_gates",
         "_probes",
-        "_shut_for",
-        "_shut_in",
-        "_shut_until",
         "_slots",
         "_slow_start",
-        "_standing",
-        "_stands_for",
-        "_stands_in",
         "account",
         "calibration",
         "key",
         "own",
         "pools",
         "shared",
-        "stands_until",
+        "standings",
         "tab",
         "target",
     )
@@ -108,14 +73,7 @@ class Desk:
         self._gates: tuple[Gate, ...] = ()
         self._asked_at = -inf
         self._explained = False  # a count says when a refused target has room again
-        # The last question that found it shut, for so many tokens, in that version of its pools: it is
-        # shut for as many until then. Most of a long chain is, when it is worth being long.
-        self._shut_until = -inf
-        self._shut_for = self._shut_in = 0
-        # How it stands to whoever asks, for so many tokens at most, in that version and until then.
-        self.stands_until = -inf
-        self._standing: Standing | None = None
-        self._stands_for = self._stands_in = 0
+        self.standings = Standings(self.pools)
 
     def __repr__(self) -> str:
         return f"<Desk {self.key}, {self.own.in_flight} in flight>"
@@ -132,31 +90,16 @@ class Desk:
 
     # --- questions
 
-    def is_still_shut(self, now: float, tokens: int) -> bool:
-        """Tell whether it was found shut for as many tokens, and nothing has happened since."""
-        if now >= self._shut_until or tokens < self._shut_for:
-            return False
-        return self._version() == self._shut_in
-
     def is_open(self, now: float, tokens: int, need: int) -> bool:
-        """Tell whether there is room for so many tokens, of which it probably comes to `need`."""
-        if now < self._shut_until and self.is_still_shut(now, tokens):
-            return False
+        """Tell whether there is room for so many tokens, of which it probably comes to `need`.
+
+        If there is none, that is kept: see `Standings.is_shut`.
+        """
         opens = self._opens(now, need)
         if opens <= now:
             return True
-        self._shut_until = min(opens, now + _KEPT)
-        self._shut_for, self._shut_in = tokens, self._version()
+        self.standings.shut(opens, now, tokens)
         return False
-
-    def _version(self) -> int:
-        """Return what changes whenever something happens here; -1 while that is not booked yet."""
-        version = 0
-        for pool in self.pools:
-            if pool.tab is not None:
-                return -1
-            version += pool.version
-        return version
 
     def _opens(self, now: float, need: int) -> float:
         """Return when the first gate that is shut opens; `now` if none is."""
@@ -195,28 +138,6 @@ class Desk:
             if gate.opens(now, need) > now
         ]
 
-    def kept_standing(self, now: float, tokens: int) -> Standing | None:
-        """Return what `standing` returned, if that is the same for every request meanwhile.
-
-        It is while a cooldown is told, or it is out of service, and nothing else lasts longer.
-        """
-        if now >= self.stands_until or tokens > self._stands_for:
-            return None
-        return self._standing if self._version() == self._stands_in else None
-
-    def _keep(self, standing: Standing, blocks: Sequence[Block], now: float, tokens: int) -> None:
-        """Keep how it stands to anyone, if the last of these blocks is a cooldown and hard.
-
-        For fewer tokens, and as time passes, others do not last longer.
-        """
-        until = standing.block.until
-        if not standing.block.hard or standing.block.bench is None or until is None:
-            return
-        if all(block.until is None or block.until <= until for block in blocks):
-            self.stands_until = min(now + _KEPT, until - _LAST_MOMENTS)
-            self._standing, self._stands_for = standing, tokens
-            self._stands_in = self._version()
-
     def standing(
         self, now: float, tokens: int, arrived: float, waits_until: float = -inf
     ) -> Standing | None:
@@ -238,7 +159,7 @@ class Desk:
         if opening is not None and waits_until > -inf and opening.holds(since, now):
             answered, probe_at = False, max(probe_at, opening.asked_at(now))
         standing = Standing.of(block, answered=answered, probe_at=probe_at, flying=flying)
-        self._keep(standing, blocks, now, tokens)
+        self.standings.keep(standing, blocks, now, tokens)
         return standing
 
     def status(self, now: float) -> TargetStatus:
@@ -402,7 +323,7 @@ class Desk:
                 mark=mark,
                 delay=report.delay,
                 guess=report.guess,
-                blur=_blur(report.delay, now - started),
+                blur=blur(report.delay, now - started),
                 words=report.words,
             )
 
@@ -459,10 +380,3 @@ class Desk:
 
 def _may_be_over(block: Block, now: float) -> bool:
     return block.may_end is not None and block.may_end <= now
-
-
-def _blur(delay: float | None, lag: float) -> float:
-    """Return by how much a told delay may be too long: it is rounded up, and aged on its way."""
-    if delay is None:
-        return 0.0
-    return min(lag, _MOST_BLUR) + (_WHOLE if delay == int(delay) else _ROUNDED)
