@@ -1,5 +1,6 @@
 """Bucket: how full a bucket is that drains evenly."""
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from math import inf
 
@@ -53,3 +54,42 @@ class Bucket:
         if above <= _EPSILON:
             return start
         return start + above / rate + _EPSILON if level >= 0 else inf
+
+
+class Course:
+    """How full a bucket was at every moment, for one who asks often.
+
+    Args:
+        entries: What was poured in, at rising moments.
+        rate: What drains in a second.
+        before: What it held at most, and when, before that.
+    """
+
+    __slots__ = ("_levels", "_moments", "_rate")
+
+    def __init__(
+        self,
+        entries: Iterable[tuple[float, int]],
+        rate: float,
+        before: tuple[float, float] = (0.0, -inf),
+    ) -> None:
+        level, at = before
+        self._rate = rate
+        self._levels, self._moments = levels, moments = [level], [at]
+        for moment, amount in entries:
+            if moment > at:
+                level = max(0.0, level - rate * (moment - at)) if level else 0.0
+                at = moment
+            level += amount
+            levels.append(level)
+            moments.append(at)
+
+    def __repr__(self) -> str:
+        return f"<Course of {len(self._moments) - 1} entries>"
+
+    def level(self, until: float, moment: float) -> float:
+        """Return what is in it at a moment, of what was poured in until another one."""
+        place = bisect_right(self._moments, until) - 1
+        if place < 0 or not (level := self._levels[place]):
+            return 0.0
+        return max(0.0, level - self._rate * max(0.0, moment - self._moments[place]))

@@ -13,7 +13,7 @@ from math import inf
 from operator import itemgetter
 from typing import Any, Final, Self
 
-from stepwell.quota.bucket import Bucket
+from stepwell.quota.bucket import Bucket, Course
 from stepwell.quota.limit import Metric
 from stepwell.quota.traffic import Served, Traffic
 from stepwell.quota.window import SlidingWindow
@@ -42,6 +42,7 @@ class Usage:
 
     __slots__ = (
         "_buckets",
+        "_courses",
         "_doubtful",
         "_doubts",
         "_early",
@@ -71,6 +72,8 @@ class Usage:
         self._doubtful = SlidingWindow(window, keep=kept)
         self._doubts = False  # there ever was any of that; most targets are asked who have room
         self._buckets: dict[tuple[float, bool], Bucket] = {}
+        # By rate, by whether late, and by whether with doubts; until something is counted.
+        self._courses: dict[tuple[float, bool, bool], Course] = {}
 
     def __repr__(self) -> str:
         return f"<Usage of {self.metric}/{self.window:g}s, {self._traffic.amount} in flight>"
@@ -85,6 +88,8 @@ class Usage:
         """Count what calls came to."""
         self._early.serve(sorted(calls, key=_SENT))  # what comes out of turn takes long to insert
         self._late.serve(calls)
+        if self._courses:
+            self._courses = {}
         if self._buckets:
             for _, cost, sent, answered in calls:
                 self._fill(cost, sent, answered)
@@ -94,20 +99,20 @@ class Usage:
         if self.counts_refused:
             self.add(cost, answered, answered)
         elif not self.forgives:
-            self._doubts = True
+            self._doubts, self._courses = True, {}
             self._doubtful.serve(((0, cost, answered, answered),))
 
     def forgive(self) -> None:
         """A call was served for which there was no room if refused calls were counted."""
         self.forgives = True
-        self._doubts, self._doubtful = False, SlidingWindow(self.window)
+        self._doubts, self._doubtful, self._courses = False, SlidingWindow(self.window), {}
 
     def blame(self) -> None:
         """A call was refused for which there was room if refused calls were not counted."""
         self.counts_refused = True
         for moment, cost in self._doubtful.entries(inf):
             self.add(cost, moment, moment)
-        self._doubts, self._doubtful = False, SlidingWindow(self.window)
+        self._doubts, self._doubtful, self._courses = False, SlidingWindow(self.window), {}
 
     def forgiving(self) -> Self:
         """Return it as it is if refused calls are not counted, to be asked now and not added to."""
@@ -264,8 +269,7 @@ class Usage:
 
     def surely_was(self, amount: float, sent: float, answered: float) -> float:
         """Return what surely was in such a bucket at an answer, of what was sent until a moment."""
-        rate = amount / self.window
-        return _filled(self._early, 0.0, rate, sent).level(answered, rate)
+        return self._course(amount / self.window, is_late=False).level(sent, answered)
 
     def maybe_was(
         self, amount: float, sent: float, answered: float, *, doubts: bool = True
@@ -275,11 +279,9 @@ class Usage:
         Without `doubts` that is apart from calls that were refused or failed.
         """
         source, moment = (self._early, sent - WAY) if self.is_prompt else (self._late, sent)
-        rate = amount / self.window
-        doubtful = self._doubtful if doubts else None
-        before = _filled(source, self._fullest(rate), rate, moment, doubtful).level(moment, rate)
-        late = doubtful.between(moment, answered) if doubtful else 0
-        return before + source.between(moment, answered) + late
+        course = self._course(amount / self.window, is_late=True, doubts=doubts)
+        late = self._doubtful.between(moment, answered) if doubts and self._doubts else 0
+        return course.level(moment, moment) + source.between(moment, answered) + late
 
     # --- for others
 
@@ -309,6 +311,7 @@ class Usage:
         self.is_prompt, self.forgives = bool(state["prompt"]), bool(state["forgives"])
         self.counts_refused = bool(state.get("counts_refused", False))
         self._buckets.clear()
+        self._courses = {}
 
     # --- inner
 
@@ -333,27 +336,37 @@ class Usage:
             found = self._buckets[rate, is_late] = _filled(source, before, rate)
         return found
 
+    def _course(self, rate: float, *, is_late: bool, doubts: bool = False) -> Course:
+        """Return how full a bucket surely was, or may have been, as refusals are asked about again."""
+        found = self._courses.get((rate, is_late, doubts))
+        if found is None:
+            if len(self._courses) > _BUCKETS:
+                self._courses.clear()
+            found = self._courses[rate, is_late, doubts] = self._run(rate, is_late, doubts)
+        return found
+
+    def _run(self, rate: float, is_late: bool, doubts: bool) -> Course:
+        source = self._late if is_late and not self.is_prompt else self._early
+        before = (0.0, -inf)
+        if is_late and source.forgotten > -inf:
+            before = (self._fullest(rate), source.forgotten)
+        entries: Iterable[tuple[float, int]] = source.entries()
+        if doubts and self._doubtful:
+            entries = merge(entries, self._doubtful.entries())
+        return Course(entries, rate, before)
+
 
 # Two bounds of the amount, each early and late, and the same after something was learned.
 _BUCKETS: Final = 8
 
 
-def _filled(
-    counted: SlidingWindow,
-    before: float,
-    rate: float,
-    until: float = inf,
-    doubtful: SlidingWindow | None = None,
-) -> Bucket:
-    """Return a bucket with all in it that was counted until a moment, or may have been.
+def _filled(counted: SlidingWindow, before: float, rate: float) -> Bucket:
+    """Return a bucket with all in it that was counted.
 
     With what is not remembered any more it held no more than `before`.
     """
     bucket = Bucket()
     if before and counted.forgotten > -inf:
         bucket.set(before, counted.forgotten)
-    entries: Iterable[tuple[float, int]] = counted.entries(until)
-    if doubtful:
-        entries = merge(entries, doubtful.entries(until))
-    bucket.fill(entries, rate)
+    bucket.fill(counted.entries(), rate)
     return bucket

@@ -49,6 +49,10 @@ class Bucket(Law):
             before = self.usage.surely_was(amount, outcome.before, outcome.answered)
             return before + (1 - _FRACTION) * need <= amount
 
+        if fits(self.least):
+            return self
+        if self.most < inf and not fits(int(self.most)):
+            return None
         return self.bounded(_first(fits, self.least, self._fullest(outcome, need)), inf)
 
     def _refused(self, outcome: Outcome, need: int, rivals: int) -> Self | None:
@@ -59,8 +63,10 @@ class Bucket(Law):
             before = self.usage.maybe_was(amount, sent, answered, doubts=is_told) + rivals
             return before + (1 + _FRACTION) * need <= amount
 
-        fullest = self._fullest(outcome, need) + rivals
-        law = self.bounded(1, _first(fits, self.least, fullest) - 1)
+        law: Self | None = self
+        if self.most == inf or fits(int(self.most)):
+            fullest = self._fullest(outcome, need) + rivals
+            law = self.bounded(1, _first(fits, self.least, fullest) - 1)
         if law is None or outcome.told is None:
             return law
         low, high = outcome.told
