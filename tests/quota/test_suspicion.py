@@ -210,3 +210,18 @@ def test_a_window_that_holds_an_edge_does_not_hide_the_amount(fewest: float, mos
     usage = log.usage(Metric.REQUESTS, 60.0, Traffic(), 121.0, 121.0)
     found = suspects(usage, Outcome(121.0, 121.0, 10, served=False), fewest)
     assert {(law.least, law.most) for law in found if law.kind is Kind.FIXED} == {(most, most)}
+
+
+def test_what_a_search_had_no_time_for_is_tried_after_the_next_refusal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With time for one window each, four searches try four of them."""
+    monkeypatch.setattr("stepwell.quota.suspicion._ASKED", 1)
+    log = Log()
+    for number in range(400):
+        log.add(Metric.REQUESTS, 0.5 * number, 0.5 * number, 1)
+        log.add(Metric.TOKENS, 0.5 * number, 0.5 * number, 1 + number % 7)
+        if number % 20 == 19:
+            log.refuse(Outcome(0.5 * number + 0.1, 0.5 * number + 0.1, 9, served=False))
+    found = [suspect(log, 200.0 + moment / 10) for moment in range(4)]
+    assert [each.limit.window for each in found if each is not None] == [60.0, 1.0, 2.0, 5.0]

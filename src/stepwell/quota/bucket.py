@@ -1,7 +1,8 @@
 """Bucket: how full a bucket is that drains evenly."""
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from math import inf
 
 # Sums of floats miss by some 1e-13; a millionth of a unit is no theft.
@@ -69,20 +70,22 @@ class Course:
 
     def __init__(
         self,
-        entries: Iterable[tuple[float, int]],
+        entries: Sequence[tuple[float, int]],
         rate: float,
         before: tuple[float, float] = (0.0, -inf),
     ) -> None:
         level, at = before
         self._rate = rate
-        self._levels, self._moments = levels, moments = [level], [at]
+        self._moments = list(accumulate([moment for moment, _ in entries], max, initial=at))
+        self._levels = levels = [level]
         for moment, amount in entries:
             if moment > at:
-                level = max(0.0, level - rate * (moment - at)) if level else 0.0
+                level -= rate * (moment - at) if level else 0.0
+                level = amount if level < 0.0 else level + amount
                 at = moment
-            level += amount
+            else:
+                level += amount
             levels.append(level)
-            moments.append(at)
 
     def __repr__(self) -> str:
         return f"<Course of {len(self._moments) - 1} entries>"
@@ -93,3 +96,25 @@ class Course:
         if place < 0 or not (level := self._levels[place]):
             return 0.0
         return max(0.0, level - self._rate * max(0.0, moment - self._moments[place]))
+
+
+def least_bucket(
+    entries: Sequence[tuple[float, int]], more: float, moment: float, window: float
+) -> float:
+    """Return the least amount of a bucket into which these went, and that has room for `more`.
+
+    By each moment since which it has not been empty, it holds all that came since then, less what
+    drains meanwhile, which is all of it in one window.
+
+    Args:
+        entries: What was poured in, at rising moments.
+        more: What comes now.
+        moment: Now.
+        window: In seconds.
+    """
+    total = least = more
+    for at, amount in reversed(entries):
+        total += amount
+        if (held := total * window / (window + moment - at)) > least:
+            least = held
+    return least

@@ -24,6 +24,7 @@ from stepwell.quota.count import Count
 from stepwell.quota.laws import after, has_fixed, shown, suspects, unordered
 from stepwell.quota.laws.first_call import ANY, FirstCall
 from stepwell.quota.laws.law import MOMENT, Gauge, Kind, Law, Outcome
+from stepwell.quota.laws.patience import Patience
 from stepwell.quota.laws.replay import replayed
 from stepwell.quota.limit import Limit, Metric, Scope
 from stepwell.quota.traffic import Served, Traffic
@@ -36,6 +37,14 @@ _WINDOWS: Final = (60.0, 1.0, 2.0, 5.0, 6.0, 10.0, 15.0, 20.0, 30.0, 300.0, 600.
 _REMEMBERED: Final = 1000
 # So many of them are held against each suspect.
 _COMPARED: Final = 200
+# So often laws are asked in one search, and those that need all outcomes in their order, which are two
+# replays of all. That takes some milliseconds.
+_ASKED: Final = 200
+_REPLAYED: Final = 2 * (_COMPARED + 1) + 1
+# All laws but that one are asked so often about all outcomes.
+_ALL: Final = 3 * _COMPARED + 1
+# To suspect a window costs as much as one question for so many outcomes, as all are counted anew.
+_COUNTED: Final = 16
 
 # What may be counted, and whether refused calls are too.
 _WAYS: Final = tuple((metric, False) for metric in Metric)
@@ -48,9 +57,10 @@ _Past: TypeAlias = Served | Outcome
 class Log:
     """What calls came to, as far as that may show a limit."""
 
-    __slots__ = ("_outcomes",)
+    __slots__ = ("_next", "_outcomes")
 
     def __init__(self) -> None:
+        self._next = 0  # the window that is tried first
         self._outcomes: dict[Metric, deque[_Past]] = {
             metric: deque(maxlen=_REMEMBERED) for metric in Metric
         }
@@ -76,19 +86,27 @@ class Log:
     ) -> Count | None:
         """Return the limit that explains a refusal and the most of what was before it."""
         best, most = None, 0
+        patience = Patience(_ASKED, _REPLAYED)
         # Who has served nobody is out of order rather than full of what it refused.
         has_served = any(each.served for each in self._past(Metric.REQUESTS))
         ways = _WAYS_TOLD if outcome.told is not None and has_served else _WAYS
-        for window, (metric, counts_refused) in product(_WINDOWS, ways):
-            past = self._past(metric)
-            usage = self._recalled(metric, window, traffic(metric), past, outcome)
+        pasts = {metric: self._past(metric) for metric in Metric}
+        usages = {metric: self._all(metric, traffic(metric)) for metric in Metric}
+        windows = (*_WINDOWS[self._next :], *_WINDOWS[: self._next])
+        self._next = 0
+        for window, (metric, counts_refused) in product(windows, ways):
+            past = pasts[metric]
+            usage = _recalled(usages[metric], window, past, outcome)
             if counts_refused:
                 _count_refused(usage, past)
-            laws, explained = _guessed(usage, outcome, past)
+            laws, explained = _guessed(usage, outcome, past, patience)
             if explained > most:
                 limit = Limit(metric, max(1, laws[0].least), window, scope)
                 best, most = Count(limit, usage, source="learned", laws=laws), explained
             if explained > len(past):
+                break
+            if patience.is_lost:
+                self._next = (_WINDOWS.index(window) + 1) % len(_WINDOWS)
                 break
         return best
 
@@ -101,27 +119,14 @@ class Log:
             return
         metric, window = count.limit.metric, count.limit.window
         past = self._past(metric)
-        usage = self._recalled(metric, window, count.usage.traffic, past, outcome)
-        laws = _begun(usage, outcome, past, _bounds(count.belief.laws)[1])
+        usage = _recalled(self._all(metric, count.usage.traffic), window, past, outcome)
+        patience = Patience(_ASKED, _REPLAYED)
+        laws = _begun(usage, outcome, past, _bounds(count.belief.laws)[1], patience)
         count.belief.suppose([replace(law, usage=count.usage) for law in laws])
 
     def _past(self, metric: Metric) -> list[Outcome]:
         """Return the last outcomes, the newest first."""
         return list(map(_outcome, islice(reversed(self._outcomes[metric]), _COMPARED)))
-
-    def _recalled(
-        self,
-        metric: Metric,
-        window: float,
-        traffic: Traffic,
-        past: Sequence[Outcome],
-        outcome: Outcome,
-    ) -> Usage:
-        """Return what was counted, to be asked about all of these outcomes."""
-        since = past[-1].sent if past else outcome.sent
-        usage = self.usage(metric, window, traffic, since, outcome.sent)
-        usage.forgives = True  # else its own refusals would explain any guess for ever
-        return usage
 
     def measure(
         self, limit: Limit, gauges: Sequence[Gauge], traffic: Callable[[Metric], Traffic]
@@ -147,11 +152,21 @@ class Log:
         self, metric: Metric, window: float, traffic: Traffic, since: float, now: float
     ) -> Usage:
         """Return what was counted of a metric, to be asked about any moment since then."""
-        usage = Usage(metric, window, traffic, kept=now - since + window)
-        for past in map(_outcome, self._outcomes[metric]):
-            if past.served and past.answered > since - window:
-                usage.add(usage.need(past.need), past.sent, past.answered)
+        return self._all(metric, traffic).resized(window, since - window, now - since + window)
+
+    def _all(self, metric: Metric, traffic: Traffic) -> Usage:
+        """Return all that was counted of a metric."""
+        usage = Usage(metric, 1.0, traffic, kept=inf)
+        usage.serve([past for past in self._outcomes[metric] if not isinstance(past, Outcome)])
         return usage
+
+
+def _recalled(usage: Usage, window: float, past: Sequence[Outcome], outcome: Outcome) -> Usage:
+    """Return what was counted, to be asked about all of these outcomes."""
+    since = past[-1].sent if past else outcome.sent
+    recalled = usage.resized(window, since - window, outcome.sent - since + window)
+    recalled.forgives = True  # else its own refusals would explain any guess for ever
+    return recalled
 
 
 def _count_refused(usage: Usage, past: Sequence[Outcome]) -> None:
@@ -178,25 +193,28 @@ def _outcome(past: _Past) -> Outcome:
     return Outcome(sent, answered, cost, served=True)
 
 
-def _guessed(usage: Usage, outcome: Outcome, past: Sequence[Outcome]) -> tuple[Sequence[Law], int]:
+def _guessed(
+    usage: Usage, outcome: Outcome, past: Sequence[Outcome], patience: Patience
+) -> tuple[Sequence[Law], int]:
     """Return the laws of a window that explain a refusal, and how much they explain.
 
     A window that begins with its first call explains nearly anything. Where delays are told it may be
     added at once, as each refusal tells more of it. Where none are, it has to explain all that is
     compared, and no fixed window of the same amount may do so as well.
     """
-    laws, explained = _explained(suspects(usage, outcome), past)
+    patience.ask(1 + len(past) // _COUNTED)
+    laws, explained = _explained(suspects(usage, outcome), past, patience)
     if not laws:
         return laws, explained
     if outcome.told is not None:
         return (*laws, *after(_first_call(usage, *_bounds(laws)), outcome)), explained
     most = _bounds(laws)[1]
     if explained <= len(past):
-        fewer = _explained(suspects(usage, outcome, _fewest(usage, past)), past)
+        fewer = _explained(suspects(usage, outcome, _fewest(usage, past)), past, patience)
         laws, explained = max((laws, explained), fewer, key=itemgetter(1))
     if explained > len(past) and has_fixed(laws):
         return laws, explained
-    begun = _begun(usage, outcome, past, most)
+    begun = _begun(usage, outcome, past, most, patience)
     return (begun, len(past) + 1) if begun else (laws, explained)
 
 
@@ -209,28 +227,46 @@ def _fewest(usage: Usage, past: Sequence[Outcome]) -> float:
     return min([usage.served(r.sent - usage.window, r.answered) for r in refusals], default=inf)
 
 
-def _begun(usage: Usage, outcome: Outcome, past: Sequence[Outcome], most: float) -> Sequence[Law]:
+def _begun(
+    usage: Usage,
+    outcome: Outcome,
+    past: Sequence[Outcome],
+    most: float,
+    patience: Patience,
+) -> Sequence[Law]:
     """Return a window that begins with a call if that explains everything; nothing else.
 
     By it the amount is known. If windows of other kinds have the same, and explain everything as well,
     they are returned beside it, or a fixed one in its place.
     """
-    law = replayed(usage, outcome, past, most)
+    law = replayed(usage, outcome, past, most, patience)
     if law is None:
         return ()
-    laws, explained = _explained(after(unordered(usage, law.least, law.most), outcome), past)
+    others = after(unordered(usage, law.least, law.most), outcome)
+    laws, explained = _explained(others, past, Patience(_ALL, 0))
     if explained <= len(past):
         return (law,)
     return laws if has_fixed(laws) else (*laws, law)
 
 
-def _explained(laws: Sequence[Law], past: Sequence[Outcome]) -> tuple[Sequence[Law], int]:
+def _explained(
+    laws: Sequence[Law], past: Sequence[Outcome], patience: Patience
+) -> tuple[Sequence[Law], int]:
     """Return what outcomes leave of laws, and how many of them fit, beginning with the first."""
     if not laws:
         return (), 0
+    usage, least = laws[0].usage, _bounds(laws)[0]
     for explained, outcome in enumerate(past, 1):
-        left = after(laws, outcome)
+        if outcome.served and _is_small(usage, outcome, least):
+            continue
+        left = after(laws, outcome) if patience.ask(len(laws)) else ()
         if not left:
             return laws, explained
-        laws = left
+        laws, least = left, _bounds(left)[0]
     return laws, len(past) + 1
+
+
+def _is_small(usage: Usage, outcome: Outcome, least: int) -> bool:
+    """Tell whether a call was served that leaves a window below its limit, and so tells nothing."""
+    before = usage.surely(outcome.answered - usage.window, outcome.before)
+    return before + usage.need(outcome.need) <= least

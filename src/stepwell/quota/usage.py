@@ -6,14 +6,13 @@ answered. What is in use by the early count and older is surely in use; what is 
 late one surely is not.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
-from heapq import merge
 from math import inf
 from operator import itemgetter
 from typing import Any, Final, Self
 
-from stepwell.quota.bucket import Bucket, Course
+from stepwell.quota.bucket import Bucket, Course, least_bucket
 from stepwell.quota.limit import Metric
 from stepwell.quota.traffic import Served, Traffic
 from stepwell.quota.window import SlidingWindow
@@ -27,6 +26,7 @@ MOST_KEPT: Final = 600.0
 
 
 _SENT: Final = itemgetter(2)
+_AMOUNT: Final = itemgetter(1)
 
 
 class Usage:
@@ -119,6 +119,19 @@ class Usage:
         other = copy(self)
         other.forgive()
         return other
+
+    def resized(self, window: float, since: float, kept: float) -> Self:
+        """Return what was counted after a moment as that of another window, and nothing doubtful."""
+        other = type(self)(self.metric, window, self._traffic)
+        kept = max(kept, min(window, MOST_KEPT))
+        other.take_over(
+            self._early.resized(window, since, kept), self._late.resized(window, since, kept)
+        )
+        return other
+
+    def take_over(self, early: SlidingWindow, late: SlidingWindow) -> None:
+        """Begin with what was counted by another usage."""
+        self._early, self._late = early, late
 
     # --- questions
 
@@ -279,9 +292,38 @@ class Usage:
         Without `doubts` that is apart from calls that were refused or failed.
         """
         source, moment = (self._early, sent - WAY) if self.is_prompt else (self._late, sent)
+        doubts = doubts and self._doubts
         course = self._course(amount / self.window, is_late=True, doubts=doubts)
-        late = self._doubtful.between(moment, answered) if doubts and self._doubts else 0
+        late = self._doubtful.between(moment, answered) if doubts else 0
         return course.level(moment, moment) + source.between(moment, answered) + late
+
+    def surely_held(self, more: float, sent: float, answered: float) -> float:
+        """Return the least amount of a bucket that has room for `more` beside what surely was in it.
+
+        See `surely_was`.
+        """
+        return least_bucket(self._early.entries(sent), more, answered, self.window)
+
+    def maybe_held(
+        self, more: float, sent: float, answered: float, *, doubts: bool = True
+    ) -> float:
+        """Return the least amount that has room for `more` beside all that may have been in it.
+
+        See `maybe_was`.
+        """
+        source, moment = (self._early, sent - WAY) if self.is_prompt else (self._late, sent)
+        more += source.between(moment, answered)
+        entries = source.entries(moment)
+        if doubts and self._doubts:
+            more += self._doubtful.between(moment, answered)
+            entries = sorted(entries + self._doubtful.entries(moment))
+        least = least_bucket(entries, more, moment, self.window)
+        if source.forgotten == -inf:
+            return least
+        # It may have been full when the last call was counted that is not remembered any more.
+        more += sum(map(_AMOUNT, entries)) + self.surely_taken(1)
+        since = moment - source.forgotten
+        return max(least, more * self.window / since) if since > 0 else inf
 
     # --- for others
 
@@ -350,9 +392,9 @@ class Usage:
         before = (0.0, -inf)
         if is_late and source.forgotten > -inf:
             before = (self._fullest(rate), source.forgotten)
-        entries: Iterable[tuple[float, int]] = source.entries()
+        entries = source.entries()
         if doubts and self._doubtful:
-            entries = merge(entries, self._doubtful.entries())
+            entries = sorted(entries + self._doubtful.entries())
         return Course(entries, rate, before)
 
 

@@ -11,8 +11,9 @@ is the other one, it keeps the *earlier* time.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
+from typing import Self
 
 from stepwell.quota.traffic import Served
 
@@ -94,6 +95,19 @@ class SlidingWindow:
         if leaves and leaves[self._head] <= (gone := leaves[-1] - seconds - self._keep):
             self._forget(gone)
 
+    def resized(self, seconds: float, since: float, keep: float) -> Self:
+        """Return what was counted after a moment, as another window; nothing is forgotten there."""
+        other = type(self)(seconds, keep=keep, early=self._early)
+        first = bisect_right(self._leaves, since + self.seconds, self._head)
+        longer = seconds - self.seconds
+        leaves = [moment + longer for moment in self._leaves[first:]]
+        other.take_over(leaves, self._before[first:], self._total)
+        return other
+
+    def take_over(self, leaves: list[float], before: list[int], total: int) -> None:
+        """Begin with entries of another window: when they leave this one, and the sums before them."""
+        self._leaves, self._before, self._total = leaves, before, total
+
     def used(self, now: float) -> int:
         """Return the sum of what was counted since `now - seconds`."""
         leaves, first = self._leaves, self._head
@@ -151,12 +165,12 @@ class SlidingWindow:
                 low = middle + 1
         return self._leaves[low] - self.seconds + late if low < len(self._leaves) else inf
 
-    def entries(self, until: float = inf) -> Iterator[tuple[float, int]]:
-        """Yield when each entry was counted, and its amount, the oldest first, until a moment."""
+    def entries(self, until: float = inf) -> list[tuple[float, int]]:
+        """Return when each entry was counted, and its amount, the oldest first, until a moment."""
         head, end, seconds = self._head, self._end(until), self.seconds
         sums = [*self._before[head : end + 1], self._total]
-        for place, leaves in enumerate(self._leaves[head:end]):
-            yield leaves - seconds, sums[place + 1] - sums[place]
+        ends = zip(self._leaves[head:end], sums, sums[1:], strict=False)
+        return [(leaves - seconds, after - before) for leaves, before, after in ends]
 
     def export(self, now: float) -> list[list[float]]:
         """Return what is in use, as pairs of seconds until it leaves and amount."""

@@ -1,6 +1,5 @@
 """Bucket: what is used comes back evenly."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, inf
 from typing import Final, Self
@@ -10,6 +9,9 @@ from stepwell.quota.usage import WAY
 
 # A bucket refills by fractions; a twentieth of a call is rounding.
 _FRACTION: Final = 0.05
+# What floats lose, and more than any limit.
+_EPSILON: Final = 1e-6
+_HUGE: Final = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +47,27 @@ class Bucket(Law):
         return self
 
     def _served(self, outcome: Outcome, need: int) -> Self | None:
-        def fits(amount: int) -> bool:
-            before = self.usage.surely_was(amount, outcome.before, outcome.answered)
-            return before + (1 - _FRACTION) * need <= amount
-
-        if fits(self.least):
+        usage, sent, answered = self.usage, outcome.before, outcome.answered
+        more = (1 - _FRACTION) * need
+        if usage.surely_was(self.least, sent, answered) + more <= self.least:
             return self
-        if self.most < inf and not fits(int(self.most)):
+        if self.most < inf and usage.surely_was(self.most, sent, answered) + more > self.most:
             return None
-        return self.bounded(_first(fits, self.least, self._fullest(outcome, need)), inf)
+        fitting = _whole(usage.surely_held(more, sent, answered))
+        return self.bounded(min(fitting, self._fullest(outcome, need)), inf)
 
     def _refused(self, outcome: Outcome, need: int, rivals: int) -> Self | None:
+        usage, sent, answered = self.usage, outcome.sent, outcome.answered
         is_told = outcome.told is not None  # else refused calls would explain too much
-
-        def fits(amount: int) -> bool:
-            sent, answered = outcome.sent, outcome.answered
-            before = self.usage.maybe_was(amount, sent, answered, doubts=is_told) + rivals
-            return before + (1 + _FRACTION) * need <= amount
-
+        more = rivals + (1 + _FRACTION) * need
         law: Self | None = self
-        if self.most == inf or fits(int(self.most)):
-            fullest = self._fullest(outcome, need) + rivals
-            law = self.bounded(1, _first(fits, self.least, fullest) - 1)
+        most = self.most
+        if most == inf or usage.maybe_was(most, sent, answered, doubts=is_told) + more <= most:
+            fitting = _whole(usage.maybe_held(more, sent, answered, doubts=is_told))
+            law = self.bounded(1, min(fitting, self._fullest(outcome, need) + rivals) - 1)
         if law is None or outcome.told is None:
             return law
         low, high = outcome.told
-        usage, sent, answered = self.usage, outcome.sent, outcome.answered
         least_left = usage.surely_was(law.most, outcome.before, answered)
         least_left += usage.surely_taken(need) - usage.was_in_flight(outcome.before)
         most_left = usage.maybe_was(law.least, sent, answered) + rivals + usage.maybe_taken(need)
@@ -91,9 +88,6 @@ class Bucket(Law):
         return max(0.0, excess) * self.usage.window / amount
 
 
-def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """Return the first number of a range for which that holds; the last if it holds for none."""
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle + 1, high)
-    return low
+def _whole(amount: float) -> int:
+    """Return the first whole amount that is no less, but for rounding."""
+    return ceil(min(amount, _HUGE) - _EPSILON)

@@ -11,12 +11,13 @@ from math import inf
 
 from stepwell.quota.laws.first_call import ANY, FirstCall
 from stepwell.quota.laws.law import Outcome
+from stepwell.quota.laws.patience import Patience
 from stepwell.quota.traffic import Traffic
 from stepwell.quota.usage import Usage
 
 
 def replayed(
-    usage: Usage, outcome: Outcome, past: Sequence[Outcome], most: float
+    usage: Usage, outcome: Outcome, past: Sequence[Outcome], most: float, patience: Patience
 ) -> FirstCall | None:
     """Return the law as a refusal and all outcomes before it leave it; None if they refute it.
 
@@ -25,18 +26,19 @@ def replayed(
         outcome: The refusal, by which the limit has no more room than for those beside it.
         past: The outcomes before it, the newest first.
         most: More than that surely do not fit.
+        patience: When it is lost, nothing is known.
     """
     outcomes = (*reversed(past), outcome)
-    law = _replayed(usage, 1, most, outcomes)
+    law = _replayed(usage, 1, most, outcomes, patience)
     if law is None:
         return None
     need = usage.need(outcome.need)
     least = max(law.least, int(law.most) - usage.rivals(need) - need + 1)
-    return _replayed(usage, least, law.most, outcomes)
+    return _replayed(usage, least, law.most, outcomes, patience)
 
 
 def _replayed(
-    usage: Usage, least: int, most: float, outcomes: Sequence[Outcome]
+    usage: Usage, least: int, most: float, outcomes: Sequence[Outcome], patience: Patience
 ) -> FirstCall | None:
     traffic = Traffic()
     counted = Usage(usage.metric, usage.window, traffic, kept=inf)
@@ -49,7 +51,7 @@ def _replayed(
             traffic.start(other, counted.need(outcomes[other].need))
         if each.served:  # it is booked when it is learned from; a refused one is still in flight
             traffic.cancel(call)
-        left = law.after(each)
+        left = law.after(each) if patience.replay() else None
         if left is None:
             return None
         law = left
