@@ -68,7 +68,8 @@ class Bucket(Law):
         least_left = usage.surely_was(law.most, outcome.before, answered)
         least_left += usage.surely_taken(need) - usage.was_in_flight(outcome.before)
         most_left = usage.maybe_was(law.least, sent, answered) + rivals + usage.maybe_taken(need)
-        soonest = answered + self._drains(least_left + need - law.most, law.most)
+        fewest = usage.need(outcome.fewest)
+        soonest = answered + self._drains(least_left + fewest - law.most, law.most)
         latest = sent + self._drains(most_left + need - law.least, law.least)
         return law if soonest <= high + WAY and latest >= low - WAY else None
 
