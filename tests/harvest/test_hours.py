@@ -147,3 +147,12 @@ def test_windows_may_have_any_length(scenario: str, window: str) -> None:
     assert figures.avoidable <= 1
     assert figures.harvest >= 0.93
     assert scenario == "overload" or figures.refused_later <= 30
+
+
+@pytest.mark.parametrize(
+    ("window", "dialect"), [*HINTING, SILENT, ("bucket", "silent"), ("sliding", "silent")]
+)
+def test_nobody_waits_long_for_tokens_who_did_not_ask_to(window: str, dialect: str) -> None:
+    """Where small requests fit again and again, a large one is told so within seconds."""
+    case = harvesting.Case("overload-tokens", "right", window, dialect)
+    assert harvesting.play(case, minutes=3.0).waited < 1.0

@@ -17,6 +17,7 @@ def test_a_few_calls_correct_nothing() -> None:
     """What seven calls came to may be chance; so may what came to nothing."""
     calibration = calibrated([(1000, 100)] * 7 + [(0, 50), (50, 0)])
     assert calibration.likely(1000) == 1000
+    assert calibration.typical(1000) == 1000
     assert calibration.least(1000) == 1000
 
 
@@ -38,6 +39,14 @@ def test_the_least_takes_the_smaller_of_both_corrections() -> None:
     """Nobody is refused for tokens that a call may not come to: the smaller result counts."""
     calibration = calibrated([(200 + 1024, 300)] * 40)
     assert calibration.least(4000 + 1024) == round((4000 + 1024) * 300 / 1224)
+
+
+def test_the_typical_lies_between_the_least_and_the_likely() -> None:
+    """As many calls come to more as to less."""
+    calibration = calibrated([(1000, 200), (1000, 600)] * 40)
+    assert calibration.least(1000) <= 200
+    assert 350 <= calibration.typical(1000) <= 450
+    assert calibration.likely(1000) >= 600
 
 
 def test_the_least_is_never_more_than_the_estimate() -> None:

@@ -20,24 +20,24 @@ class Calls:
         self.count = Count.of(Limit.parse(limit), self.traffic)
         self.number = 0
 
-    def start(self, now: float) -> int:
+    def start(self, now: float, tokens: int = 1) -> int:
         self.number += 1
-        self.count.challenge(self.number, 1, now)
-        self.traffic.start(self.number, 1)
+        self.count.challenge(self.number, tokens, now)
+        self.traffic.start(self.number, tokens)
         return self.number
 
-    def serve(self, *moments: float) -> None:
+    def serve(self, *moments: float, tokens: int = 1) -> None:
         for now in moments:
-            call = self.start(now)
-            self.traffic.end([(call, 1, 0.0, 0.0)])
-            self.count.add(call, 1, now, now, served=True)
+            call = self.start(now, tokens)
+            self.traffic.end([(call, tokens, 0.0, 0.0)])
+            self.count.add(call, tokens, now, now, served=True)
             self.count.forget(call)
 
-    def refuse(self, now: float, delay: float | None = None) -> bool:
-        call = self.start(now)
-        believed = self.count.refuse(Outcome(now, now, 1, served=False, delay=delay))
-        self.traffic.end([(call, 1, 0.0, 0.0)])
-        self.count.doubt(1, now)
+    def refuse(self, now: float, delay: float | None = None, tokens: int = 1) -> bool:
+        call = self.start(now, tokens)
+        believed = self.count.refuse(Outcome(now, now, tokens, served=False, delay=delay))
+        self.traffic.end([(call, tokens, 0.0, 0.0)])
+        self.count.doubt(tokens if self.count.limit.metric is Metric.REQUESTS else 0, now)
         self.count.forget(call)
         return believed
 
@@ -344,6 +344,15 @@ def test_a_refusal_that_a_larger_amount_explains_too_confirms_nothing() -> None:
     assert calls.count.kind is Kind.FIXED
     assert calls.refuse(13.0)
     assert calls.count.export(13.0)["proofs"] == 0
+
+
+def test_a_limit_of_tokens_is_proven_as_far_as_calls_are_small() -> None:
+    """How much more fits than was served nobody knows, but it is less than one call's tokens."""
+    calls = Calls("1000 tokens/minute")
+    for window in range(6):
+        calls.serve(60.0 * window, 60.0 * window + 1, 60.0 * window + 2, tokens=300)
+        assert calls.refuse(60.0 * window + 3, tokens=200)
+    assert calls.count.export(304.0)["proven"] > 3000.0
 
 
 def test_refusals_of_one_burst_show_together_that_a_limit_is_too_high() -> None:

@@ -81,7 +81,7 @@ class Calls:
 
     def end(self, call: int, report: Report, tokens: int, now: float) -> None:
         desk = self.desk
-        desk.learn(report, tokens, now, now)
+        desk.learn(report, tokens, tokens, now, now)
         desk.age(call, now, now, ended=report.ended)
         desk.spend(call, tokens, now, now, ended=report.ended)
         desk.judge(call, call, report, now, now)
@@ -174,6 +174,18 @@ def test_a_limit_that_nobody_told_outlives_the_process() -> None:
     assert isinstance(count, Count)
     assert (count.amount, count.source) == (learned.amount, "learned")
     assert count.opens(12.0, 1) > 12.0
+
+
+@pytest.mark.parametrize(("arrived", "waits"), [(69.0, True), (65.0, False)])
+def test_a_search_for_tokens_ends(arrived: float, waits: bool) -> None:
+    """There may be room again since it has refused, for a request that turns out small."""
+    calls = Calls("1000 tokens/minute")
+    calls.serve(0.0, tokens=900)
+    calls.refuse(66.0, 500, 1.0)
+    calls.refuse(69.1, 500, 1.0)
+    standing = calls.desk.standing(69.6, 500, arrived, arrived)
+    assert standing is not None
+    assert standing.waits is waits
 
 
 def test_a_told_delay_for_want_of_tokens_holds_for_smaller_requests_too() -> None:

@@ -143,6 +143,21 @@ def test_a_told_delay_may_hold_the_refused_call_itself(
     assert [law.after(outcome) is not None for outcome in outcomes] == [False, True]
 
 
+@pytest.mark.parametrize(
+    ("kind", "second", "delay"), [(Kind.SLIDING, 20.0, 30.5), (Kind.BUCKET, 0.0, 1.2)]
+)
+def test_a_told_delay_is_that_of_what_a_call_would_have_cost(
+    kind: Kind, second: float, delay: float
+) -> None:
+    """One of 700 tokens would have to wait for longer; it was estimated to that, and may be smaller."""
+    usage = usage_of(0.0, second, metric=Metric.TOKENS, cost=500)
+    usage.forgive()
+    law = law_of(kind, usage, 1000)
+    known = refused(usage, 30.0, delay, need=700)
+    assert law.after(known) is None
+    assert law.after(known._replace(least=100)) is not None
+
+
 def test_a_told_delay_shows_the_edge() -> None:
     """It lies where the delay ends, within its rounding."""
     usage = usage_of(0.0, 0.0, 0.0)

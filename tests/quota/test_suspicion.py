@@ -215,7 +215,7 @@ def test_a_window_that_holds_an_edge_does_not_hide_the_amount(fewest: float, mos
 def test_what_a_search_had_no_time_for_is_tried_after_the_next_refusal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With time for one window each, four searches try four of them; in one second too little happens."""
+    """With time for one window each, four searches try four of them, one of which is too short."""
     monkeypatch.setattr("stepwell.quota.suspicion._ASKED", 1)
     log = Log()
     for number in range(400):

@@ -365,7 +365,7 @@ class MemoryLedger:
         if report.was_sent:
             cost = _cost(held.tokens, report)
             self._hear(held, report.readings, now, ended)
-            desk.learn(report, held.tokens, held.started, held.answered)
+            desk.learn(report, held.tokens, held.estimate, held.started, held.answered)
             if ended is Ended.SUCCESS and report.tokens is not None:
                 desk.calibration.learn(held.estimate, cost)
             request = not held.observed

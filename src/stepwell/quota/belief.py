@@ -198,10 +198,12 @@ class Belief:
         used = usage.served(outcome.sent - usage.window, outcome.answered)
         self.proofs.trough = min(self.proofs.trough, used + usage.rivals(need) + need)
         fits = outcome.told is not None and self.kind is not None
-        if ceiling <= self.least or (fits and not self.proofs.doubles(self.least)):
+        # More by less than one call's tokens is the same amount: what it would have cost nobody knows.
+        amount = self.least + (0 if usage.by_request else need)
+        if ceiling <= amount or (fits and not self.proofs.doubles(amount)):
             return STRONG
-        may_be_more = self.proofs.slides(self.least) or after(map(_larger, self.laws), outcome)
-        return 0 if may_be_more else WEAK
+        larger = [_larger(law, amount - self.least) for law in self.laws]
+        return 0 if self.proofs.slides(amount) or after(larger, outcome) else WEAK
 
     def _blame(self, outcome: Outcome) -> None:
         """See whether a refusal is explained only if refused calls are counted.
@@ -228,6 +230,7 @@ class Belief:
             usage.is_prompt = True  # while several kinds may be true, another one may be why
 
 
-def _larger(law: Law) -> Law:
-    """Return the law of the next larger amount."""
-    return replace(law, least=int(law.most) + 1, most=law.most + 1)
+def _larger(law: Law, slack: int) -> Law:
+    """Return the law of the next larger amount, beyond what is as good as the same."""
+    amount = int(law.most) + slack + 1
+    return replace(law, least=amount, most=amount)

@@ -10,11 +10,16 @@ _EPSILON = 1e-6
 
 
 class Bucket:
-    """What was poured in, less what has drained since; the rate is given with each question."""
+    """What was poured in, less what has drained since; the rate is given with each question.
 
-    __slots__ = ("_at", "_level")
+    Args:
+        most: It never holds more: whoever would have made it overflow was not let in.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_at", "_level", "_most")
+
+    def __init__(self, most: float = inf) -> None:
+        self._most = most
         self._level = 0.0
         self._at = -inf
 
@@ -37,16 +42,16 @@ class Bucket:
 
     def fill(self, entries: Iterable[tuple[float, int]], rate: float) -> None:
         """Add what was counted at rising moments: `add` without a call for each, as there are many."""
-        level, at = self._level, self._at
+        level, at, most = self._level, self._at, self._most
         for moment, amount in entries:
             if moment > at:
                 level = max(0.0, level - rate * (moment - at)) if level else 0.0
                 at = moment
-            level += amount
+            level = min(level + amount, most)
         self.set(level, at)
 
     def set(self, level: float, moment: float) -> None:
-        self._level, self._at = level, moment
+        self._level, self._at = min(level, self._most), moment
 
     def falls_to(self, level: float, now: float, rate: float) -> float:
         """Return the time from which at most `level` is in it; inf for never."""
@@ -63,7 +68,8 @@ class Course:
     Args:
         entries: What was poured in, at rising moments.
         rate: What drains in a second.
-        before: What it held at most, and when, before that.
+        before: What it held before that, and when.
+        most: It never holds more, as `Bucket` has it.
     """
 
     __slots__ = ("_levels", "_moments", "_rate")
@@ -73,6 +79,7 @@ class Course:
         entries: Sequence[tuple[float, int]],
         rate: float,
         before: tuple[float, float] = (0.0, -inf),
+        most: float = inf,
     ) -> None:
         level, at = before
         self._rate = rate
@@ -85,6 +92,7 @@ class Course:
                 at = moment
             else:
                 level += amount
+            level = min(level, most)
             levels.append(level)
 
     def __repr__(self) -> str:

@@ -61,11 +61,13 @@ class Calibration:
         """Return what a call will probably come to at most."""
         return self._corrected(estimate, _MARGIN) if self._count >= _ENOUGH else estimate
 
+    def typical(self, estimate: int) -> int:
+        """Return what a call comes to as a rule: as many come to more as to less."""
+        return self._low(estimate, 0.0)
+
     def least(self, estimate: int) -> int:
         """Return what a call will probably come to at least."""
-        if self._count < _ENOUGH:
-            return estimate
-        return min(estimate, self._corrected(estimate, -_MARGIN))
+        return self._low(estimate, -_MARGIN)
 
     def export(self) -> list[float]:
         """Return what was learned, in plain values."""
@@ -76,6 +78,11 @@ class Calibration:
         """Learn what was exported."""
         self._count = int(state[0])
         self._ratio.mean, self._ratio.spread, self._surplus.mean, self._surplus.spread = state[1:]
+
+    def _low(self, estimate: int, margin: float) -> int:
+        if self._count < _ENOUGH:
+            return estimate
+        return min(estimate, self._corrected(estimate, margin))
 
     def _corrected(self, estimate: int, margin: float) -> int:
         scaled = estimate * (self._ratio.mean + margin * self._ratio.spread)

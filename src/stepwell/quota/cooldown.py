@@ -164,7 +164,7 @@ class Cooldown:
     def has_plenty(self, now: float, calls: int, tokens: int) -> bool:
         return not self._level and self._until <= now
 
-    def block(self, key: str, now: float, tokens: int, least: int) -> Block:
+    def block(self, key: str, now: float, tokens: int, typical: int) -> Block:
         until = self.opens(now, tokens)
         told = self._told == until
         return Block(

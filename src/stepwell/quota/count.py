@@ -210,8 +210,8 @@ class Count:
         coming = [each for each in openings if each.since <= now and each.by < inf]
         return min(coming, key=attrgetter("by"), default=None)
 
-    def block(self, key: str, now: float, tokens: int, least: int) -> Block:
-        opens, may_open = self.opens(now, tokens), self.may_open(now, least)
+    def block(self, key: str, now: float, tokens: int, typical: int) -> Block:
+        opens, may_open = self.opens(now, tokens), self.may_open(now, typical)
         if self.belief.proofs.until > now and may_open > now:
             return Block(key, "count", known(opens), told=False, hard=True, may_end=may_open)
         return Block(

@@ -15,7 +15,7 @@ from stepwell.quota.cooldown import RULES, blur
 from stepwell.quota.gate import Gate
 from stepwell.quota.laws.law import Outcome
 from stepwell.quota.ledger import Bench, Block, Ended, Report, Reservable, TargetStatus
-from stepwell.quota.limit import Scope
+from stepwell.quota.limit import Metric, Scope
 from stepwell.quota.opening import Opening
 from stepwell.quota.pool import Pool, Tally
 from stepwell.quota.reading import Reading
@@ -26,6 +26,10 @@ from stepwell.quota.tab import CALLS, OFTEN, PLENTY, Page, Tab
 
 # A target whose last answer was a refusal is probed once in so many seconds.
 _PROBE_EVERY = 1.0
+
+# What a call will cost is estimated, so where tokens are short there may always be room for a request
+# again before everybody has refused it. So many seconds it looks for that.
+_SEARCH = 3.0
 
 
 class Desk:
@@ -112,13 +116,28 @@ class Desk:
                     return opens
         return now
 
-    def _opening(self, now: float, tokens: int) -> Opening | None:
+    def _opening(self, block: Block, now: float, tokens: int) -> Opening | None:
         """Return when all that counts against it has room, where it may have that already."""
+        if block.reason != "count" or block.hard:
+            return None
         need = self.calibration.likely(tokens)
         counts = [count for pool in self.pools for count in pool.counts]
         return Opening.of_all(
             count.opening(now, need) for count in counts if count.opens(now, need) > now
         )
+
+    def _is_short_of_tokens(self, now: float, tokens: int) -> bool:
+        """Tell whether it depends on what a call will cost if there is room for it."""
+        need = self.calibration.likely(tokens)
+        return any(
+            count.limit.metric is Metric.TOKENS and count.opens(now, need) > now
+            for pool in self.pools
+            for count in pool.counts
+        )
+
+    def _has_refused(self, since: float) -> bool:
+        """Tell whether it has refused or failed a call since a moment, whatever came after that."""
+        return any(pool.health.refused_from >= since for pool in self.pools)
 
     def _change(self) -> None:
         """Something is otherwise from now on, also for all who share a pool."""
@@ -131,9 +150,9 @@ class Desk:
 
     def _blocks(self, now: float, tokens: int) -> list[Block]:
         """Return all that stands in the way."""
-        need, least = self.calibration.likely(tokens), self.calibration.least(tokens)
+        need, typical = self.calibration.likely(tokens), self.calibration.typical(tokens)
         return [
-            gate.block(self.key, now, need, least)
+            gate.block(self.key, now, need, typical)
             for gate in self._all_gates()
             if gate.opens(now, need) > now
         ]
@@ -146,17 +165,20 @@ class Desk:
         block = worst(blocks)
         if block is None:
             return None
-        if block.reason == "count" and self._probes:
-            block = replace(block, hard=False)  # what it comes to will tell more than we know
-        least = self.calibration.least(tokens)
         since = max(arrived, min(waits_until, now))
-        answered = any(pool.has_answered(arrived, since, now, least) for pool in self.pools)
+        is_over = now - since > _SEARCH and self._is_short_of_tokens(now, tokens)
+        if block.reason == "count" and self._probes and not is_over:
+            block = replace(block, hard=False)  # what it comes to will tell more than we know
+        typical = self.calibration.typical(tokens)
+        answered = any(pool.has_answered(arrived, since, now, typical) for pool in self.pools)
         flying = bool(self.own.in_flight or self.shared.in_flight)
         probe_at = self._probe_at(now)
+        if is_over and (block.hard or probe_at > now) and self._has_refused(since):
+            answered, block = True, replace(block, is_ending=False)
         if block.is_ending and block.until is not None and _may_be_over(block, now):
             probe_at = max(probe_at, block.until)  # in a moment it need not be asked whether it is
-        opening = self._opening(now, tokens) if block.reason == "count" and not block.hard else None
-        if opening is not None and waits_until > -inf and opening.holds(since, now):
+        opening = self._opening(block, now, tokens) if waits_until > -inf and not is_over else None
+        if opening is not None and opening.holds(since, now):
             answered, probe_at = False, max(probe_at, opening.asked_at(now))
         standing = Standing.of(block, answered=answered, probe_at=probe_at, flying=flying)
         self.standings.keep(standing, blocks, now, tokens)
@@ -214,14 +236,15 @@ class Desk:
         for pool in self.pools:
             pool.read(call, readings, started, now, served=served)
 
-    def learn(self, report: Report, tokens: int, started: float, now: float) -> None:
+    def learn(self, report: Report, tokens: int, estimate: int, started: float, now: float) -> None:
         """Learn from how a call ended what the limits are; not yet booked, it is in flight.
 
         `judge` is to follow, by which others notice that something has changed.
         """
         self._explained = False
         if report.ended is Ended.REFUSED and report.bench is Bench.RATE:
-            outcome = Outcome(started, now, tokens, served=False, delay=report.delay)
+            least = self.calibration.least(estimate)
+            outcome = Outcome(started, now, tokens, served=False, delay=report.delay, least=least)
             self._explained = self._explain(report.readings, outcome)
             self.own.note(outcome)
 

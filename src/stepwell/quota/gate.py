@@ -25,10 +25,10 @@ class Gate(Protocol):
         """
         ...
 
-    def block(self, key: str, now: float, tokens: int, least: int) -> Block:
+    def block(self, key: str, now: float, tokens: int, typical: int) -> Block:
         """Describe a gate that is shut for the target `key`.
 
-        It is hard only if not even `least` tokens would pass, which the request surely comes to.
+        It is hard only if not even `typical` tokens would pass, as such requests come to on average.
         """
         ...
 

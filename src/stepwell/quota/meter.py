@@ -149,12 +149,12 @@ class Meter:
     def has_plenty(self, now: float, calls: int, tokens: int) -> bool:
         return now >= self.expires or self._balance(now) >= (calls if self.by_request else tokens)
 
-    def block(self, key: str, now: float, tokens: int, least: int) -> Block:
+    def block(self, key: str, now: float, tokens: int, typical: int) -> Block:
         # A limit below the estimate never fits, and for ever is too long to trust an estimate.
         limit = self._reading.limit
-        told = self._reading.reset is not None and not self._may_be_over(now, least)
+        told = self._reading.reset is not None and not self._may_be_over(now, typical)
         fits = self.by_request or limit is None or limit >= tokens
-        fits = fits and self.opens(now, least) > now
+        fits = fits and self.opens(now, typical) > now
         opens = self.opens(now, tokens)
         is_ending = told and opens - self._lag <= now
         return Block(key, "reading", opens, told=told, hard=told and fits, is_ending=is_ending)

@@ -125,8 +125,8 @@ class PeriodCount:
         """See `Count.opening`. When a period begins is known."""
         return None
 
-    def block(self, key: str, now: float, tokens: int, least: int) -> Block:
-        hard = self._confirmed > self._wall.unix(now) and self.opens(now, least) > now
+    def block(self, key: str, now: float, tokens: int, typical: int) -> Block:
+        hard = self._confirmed > self._wall.unix(now) and self.opens(now, typical) > now
         return Block(key, "count", known(self.opens(now, tokens)), told=False, hard=hard)
 
     # --- learning

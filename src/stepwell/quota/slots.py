@@ -31,5 +31,5 @@ class Slots:
     def has_plenty(self, now: float, calls: int, tokens: int) -> bool:
         return self.limit is None or self._shared.in_flight + calls <= self.limit
 
-    def block(self, key: str, now: float, tokens: int, least: int) -> Block:
+    def block(self, key: str, now: float, tokens: int, typical: int) -> Block:
         return Block(key, "concurrency", None, told=False, hard=True)

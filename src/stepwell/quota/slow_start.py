@@ -47,7 +47,7 @@ class SlowStart:
     def has_plenty(self, now: float, calls: int, tokens: int) -> bool:
         return self._pools[0].in_flight + calls <= self.admits or self._is_known(now + LIFE)
 
-    def block(self, key: str, now: float, tokens: int, least: int) -> Block:
+    def block(self, key: str, now: float, tokens: int, typical: int) -> Block:
         return Block(key, "slow_start", None, told=False, hard=False)
 
     def _is_known(self, now: float) -> bool:

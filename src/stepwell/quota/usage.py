@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from math import inf
 from operator import itemgetter
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from stepwell.quota.bucket import Bucket, Course, least_bucket
 from stepwell.quota.limit import Metric
@@ -27,6 +27,22 @@ MOST_KEPT: Final = 600.0
 
 _SENT: Final = itemgetter(2)
 _AMOUNT: Final = itemgetter(1)
+
+
+class _Kind(NamedTuple):
+    """How a bucket is filled.
+
+    Attributes:
+        rate: It drains so much in a second.
+        is_late: Calls stand in it by their answers, not by their sending.
+        before: It held so much when the last call was counted that is not remembered any more.
+        most: It never holds more: who would have made it overflow was not let in.
+    """
+
+    rate: float
+    is_late: bool = False
+    before: float = 0.0
+    most: float = inf
 
 
 class Usage:
@@ -71,9 +87,9 @@ class Usage:
         self._late = SlidingWindow(window, keep=kept)
         self._doubtful = SlidingWindow(window, keep=kept)
         self._doubts = False  # there ever was any of that; most targets are asked who have room
-        self._buckets: dict[tuple[float, bool], Bucket] = {}
-        # By rate, by whether late, and by whether with doubts; until something is counted.
-        self._courses: dict[tuple[float, bool, bool], Course] = {}
+        self._buckets: dict[_Kind, Bucket] = {}
+        # By kind, and by whether with doubts; until something is counted.
+        self._courses: dict[tuple[_Kind, bool], Course] = {}
 
     def __repr__(self) -> str:
         return f"<Usage of {self.metric}/{self.window:g}s, {self._traffic.amount} in flight>"
@@ -258,7 +274,7 @@ class Usage:
     def surely_level(self, amount: float, now: float) -> float:
         """Return what is surely in a bucket that holds `amount` and drains it in one window."""
         rate = amount / self.window
-        bucket = self._bucket(rate, is_late=False)
+        bucket = self._bucket(_Kind(rate))
         return (
             bucket.level(now, rate) if bucket.changed <= now else self.surely_was(amount, now, now)
         )
@@ -266,23 +282,19 @@ class Usage:
     def maybe_level(self, amount: float, now: float) -> float:
         """Return all that may be in such a bucket."""
         rate = amount / self.window
-        if self.is_prompt:
-            return self._bucket(rate, is_late=False).level(now - WAY, rate)
-        return self._bucket(rate, is_late=True).level(now, rate)
+        return self._bucket(self._most_of(rate)).level(now - self._late_by, rate)
 
     def surely_drains_to(self, level: float, amount: float, now: float) -> float:
         rate = amount / self.window
-        return self._bucket(rate, is_late=False).falls_to(level, now, rate)
+        return self._bucket(_Kind(rate)).falls_to(level, now, rate)
 
     def maybe_drains_to(self, level: float, amount: float, now: float) -> float:
-        rate = amount / self.window
-        if self.is_prompt:
-            return self._bucket(rate, is_late=False).falls_to(level, now - WAY, rate) + WAY
-        return self._bucket(rate, is_late=True).falls_to(level, now, rate)
+        rate, late = amount / self.window, self._late_by
+        return self._bucket(self._most_of(rate)).falls_to(level, now - late, rate) + late
 
     def surely_was(self, amount: float, sent: float, answered: float) -> float:
         """Return what surely was in such a bucket at an answer, of what was sent until a moment."""
-        return self._course(amount / self.window, is_late=False).level(sent, answered)
+        return self._course(_Kind(amount / self.window)).level(sent, answered)
 
     def maybe_was(
         self, amount: float, sent: float, answered: float, *, doubts: bool = True
@@ -291,11 +303,11 @@ class Usage:
 
         Without `doubts` that is apart from calls that were refused or failed.
         """
-        source, moment = (self._early, sent - WAY) if self.is_prompt else (self._late, sent)
-        doubts = doubts and self._doubts
-        course = self._course(amount / self.window, is_late=True, doubts=doubts)
+        moment, doubts = sent - self._late_by, doubts and self._doubts
+        kind = self._most_of(amount / self.window)
+        course = self._course(kind._replace(most=inf) if doubts else kind, doubts=doubts)
         late = self._doubtful.between(moment, answered) if doubts else 0
-        return course.level(moment, moment) + source.between(moment, answered) + late
+        return course.level(moment, moment) + self._source(kind).between(moment, answered) + late
 
     def surely_held(self, more: float, sent: float, answered: float) -> float:
         """Return the least amount of a bucket that has room for `more` beside what surely was in it.
@@ -307,11 +319,12 @@ class Usage:
     def maybe_held(
         self, more: float, sent: float, answered: float, *, doubts: bool = True
     ) -> float:
-        """Return the least amount that has room for `more` beside all that may have been in it.
+        """Return an amount that has room for `more` beside all that may have been in it.
 
-        See `maybe_was`.
+        See `maybe_was`. If it never overflowed, it is the least.
         """
-        source, moment = (self._early, sent - WAY) if self.is_prompt else (self._late, sent)
+        moment = sent - self._late_by
+        source = self._early if self.is_prompt else self._late
         more += source.between(moment, answered)
         entries = source.entries(moment)
         if doubts and self._doubts:
@@ -357,58 +370,63 @@ class Usage:
 
     # --- inner
 
+    @property
+    def _late_by(self) -> float:
+        """By so much later than it stands here a call may have been counted."""
+        return WAY if self.is_prompt else 0.0
+
     def _fill(self, cost: int, sent: float, answered: float) -> None:
-        for (rate, is_late), bucket in tuple(self._buckets.items()):
-            moment = answered if is_late else sent
-            if moment < bucket.changed:  # calls overtake each other: it must be filled in order
-                del self._buckets[rate, is_late]
-            else:
-                bucket.add(cost, moment, rate)
+        for kind, bucket in self._buckets.items():
+            moment = answered if kind.is_late else sent
+            late = bucket.changed - moment
+            if late <= 0:
+                bucket.add(cost, moment, kind.rate)
+            else:  # calls overtake each other, and what it lost meanwhile may be of this one
+                left = cost if kind.before else max(0.0, cost - kind.rate * late)
+                bucket.set(bucket.level(bucket.changed, kind.rate) + left, bucket.changed)
 
-    def _fullest(self, rate: float) -> float:
-        """Return what a bucket may hold: a refused call that is counted is one too many."""
-        return rate * self.window + self.surely_taken(1)
+    def _most_of(self, rate: float) -> _Kind:
+        """Return the kind of a bucket that holds all that may be in it."""
+        # A refused call that is counted is one too many, and so is each that follows.
+        full = rate * self.window + self.surely_taken(1)
+        return _Kind(rate, not self.is_prompt, full, inf if self.counts_refused else full)
 
-    def _bucket(self, rate: float, *, is_late: bool) -> Bucket:
-        found = self._buckets.get((rate, is_late))
+    def _source(self, kind: _Kind) -> SlidingWindow:
+        return self._late if kind.is_late else self._early
+
+    def _bucket(self, kind: _Kind) -> Bucket:
+        found = self._buckets.get(kind)
         if found is None:
             if len(self._buckets) > _BUCKETS:
                 self._buckets.clear()
-            source, before = (self._late, self._fullest(rate)) if is_late else (self._early, 0.0)
-            found = self._buckets[rate, is_late] = _filled(source, before, rate)
+            found = self._buckets[kind] = _filled(kind, self._source(kind))
         return found
 
-    def _course(self, rate: float, *, is_late: bool, doubts: bool = False) -> Course:
-        """Return how full a bucket surely was, or may have been, as refusals are asked about again."""
-        found = self._courses.get((rate, is_late, doubts))
+    def _course(self, kind: _Kind, *, doubts: bool = False) -> Course:
+        """Return how full a bucket was at every moment, as refusals are asked about again and again."""
+        found = self._courses.get((kind, doubts))
         if found is None:
             if len(self._courses) > _BUCKETS:
                 self._courses.clear()
-            found = self._courses[rate, is_late, doubts] = self._run(rate, is_late, doubts)
+            source = self._source(kind)
+            entries = source.entries()
+            if doubts:
+                entries = sorted(entries + self._doubtful.entries())
+            is_known = not kind.before or source.forgotten == -inf
+            before = (0.0, -inf) if is_known else (kind.before, source.forgotten)
+            found = Course(entries, kind.rate, before, kind.most)
+            self._courses[kind, doubts] = found
         return found
-
-    def _run(self, rate: float, is_late: bool, doubts: bool) -> Course:
-        source = self._late if is_late and not self.is_prompt else self._early
-        before = (0.0, -inf)
-        if is_late and source.forgotten > -inf:
-            before = (self._fullest(rate), source.forgotten)
-        entries = source.entries()
-        if doubts and self._doubtful:
-            entries = sorted(entries + self._doubtful.entries())
-        return Course(entries, rate, before)
 
 
 # Two bounds of the amount, each early and late, and the same after something was learned.
 _BUCKETS: Final = 8
 
 
-def _filled(counted: SlidingWindow, before: float, rate: float) -> Bucket:
-    """Return a bucket with all in it that was counted.
-
-    With what is not remembered any more it held no more than `before`.
-    """
-    bucket = Bucket()
-    if before and counted.forgotten > -inf:
-        bucket.set(before, counted.forgotten)
-    bucket.fill(counted.entries(), rate)
+def _filled(kind: _Kind, counted: SlidingWindow) -> Bucket:
+    """Return a bucket with all in it that was counted, or may have been."""
+    bucket = Bucket(kind.most)
+    if kind.before and counted.forgotten > -inf:
+        bucket.set(kind.before, counted.forgotten)
+    bucket.fill(counted.entries(), kind.rate)
     return bucket

@@ -1,5 +1,6 @@
 """Bucket: what is used comes back evenly."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, inf
 from typing import Final, Self
@@ -9,6 +10,8 @@ from stepwell.quota.usage import WAY
 
 # A bucket refills by fractions; a twentieth of a call is rounding.
 _FRACTION: Final = 0.05
+# Amounts are known to one part in so many.
+_EXACT: Final = 128
 # What floats lose, and more than any limit.
 _EPSILON: Final = 1e-6
 _HUGE: Final = 1e15
@@ -60,18 +63,23 @@ class Bucket(Law):
         usage, sent, answered = self.usage, outcome.sent, outcome.answered
         is_told = outcome.told is not None  # else refused calls would explain too much
         more = rivals + (1 + _FRACTION) * need
+
+        def fits(amount: float) -> bool:
+            return usage.maybe_was(amount, sent, answered, doubts=is_told) + more <= amount
+
         law: Self | None = self
-        most = self.most
-        if most == inf or usage.maybe_was(most, sent, answered, doubts=is_told) + more <= most:
+        if self.most == inf or fits(self.most):
             fitting = _whole(usage.maybe_held(more, sent, answered, doubts=is_told))
-            law = self.bounded(1, min(fitting, self._fullest(outcome, need) + rivals) - 1)
+            fitting = min(fitting, self._fullest(outcome, need) + rivals)
+            law = self.bounded(1, _first(fits, self.least, fitting) - 1)
         if law is None or outcome.told is None:
             return law
         low, high = outcome.told
         least_left = usage.surely_was(law.most, outcome.before, answered)
         least_left += usage.surely_taken(need) - usage.was_in_flight(outcome.before)
         most_left = usage.maybe_was(law.least, sent, answered) + rivals + usage.maybe_taken(need)
-        soonest = answered + self._drains(least_left + need - law.most, law.most)
+        fewest = usage.need(outcome.fewest)
+        soonest = answered + self._drains(least_left + fewest - law.most, law.most)
         latest = sent + self._drains(most_left + need - law.least, law.least)
         return law if soonest <= high + WAY and latest >= low - WAY else None
 
@@ -91,3 +99,17 @@ class Bucket(Law):
 def _whole(amount: float) -> int:
     """Return the first whole amount that is no less, but for rounding."""
     return ceil(min(amount, _HUGE) - _EPSILON)
+
+
+def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """Return the first number of a range for which that holds, as it does for the last one.
+
+    Of large numbers it is one that is hardly larger: each question takes its time.
+    """
+    if low >= high or not holds(high - 1):
+        return max(low, high)
+    high -= 1
+    while high - low > high // _EXACT:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return high

@@ -35,9 +35,10 @@ class Outcome(NamedTuple):
     Attributes:
         sent: When it was sent, monotonic.
         answered: When the provider must have decided.
-        need: Tokens that it cost, or was estimated to.
+        need: Tokens that it cost, or was estimated to at most.
         served: It was admitted; else refused.
         delay: Told seconds from its refusal until there is room; None if not told.
+        least: Tokens that it was estimated to at least; None if `need` is no estimate.
     """
 
     sent: float
@@ -45,11 +46,17 @@ class Outcome(NamedTuple):
     need: int
     served: bool
     delay: float | None = None
+    least: int | None = None
 
     @property
     def before(self) -> float:
         """The last moment before it was sent: what is counted by then does not contain it."""
         return self.sent - MOMENT
+
+    @property
+    def fewest(self) -> int:
+        """Tokens that it cost for sure."""
+        return self.need if self.least is None else self.least
 
     @property
     def told(self) -> tuple[float, float] | None:

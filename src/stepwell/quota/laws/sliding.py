@@ -46,7 +46,9 @@ class Sliding(Law):
             return law
         usage, window, (low, high) = self.usage, self.usage.window, outcome.told
         uncounted = usage.was_in_flight(outcome.before) - usage.surely_taken(need)
-        level = min(law.most - need + uncounted, self._all_but_one(outcome, rivals))
+        level = min(
+            law.most - usage.need(outcome.fewest) + uncounted, self._all_but_one(outcome, rivals)
+        )
         soonest = usage.surely_crosses(level, outcome.before)
         full = law.least - need - rivals - usage.maybe_taken(need)
         latest = usage.maybe_crosses(full, outcome.answered)
