@@ -24,6 +24,7 @@ TARGETS = [
         (
             Limit.parse("3 requests/minute"),
             Limit.parse("900 tokens/hour"),
+            *([Limit.parse("6 requests/day from 00:00 UTC")] if account == "b" else []),
             Limit.parse({"metric": "requests", "limit": 4, "window": "10s", "scope": "account"}),
         ),
     )
@@ -37,6 +38,7 @@ REPORTS = (
     Report(Ended.REFUSED, bench=Bench.RATE, delay=7.0, scope=Scope.ACCOUNT),
     Report(Ended.REFUSED, bench=Bench.RATE, delay=30.0),
     Report(Ended.SUCCESS, tokens=90, readings=(Reading(Metric.TOKENS, 60.0, 500, 100, 60.0),)),
+    Report(Ended.SUCCESS, tokens=90, readings=(Reading(Metric.REQUESTS, 60.0, 3, 0, 40.0),)),
     Report(Ended.REFUSED, bench=Bench.CREDIT),
     Report(Ended.FAILED, bench=Bench.FAULT),
     Report(Ended.NEUTRAL, was_sent=False),

@@ -92,7 +92,8 @@ class Course:
                 at = moment
             else:
                 level += amount
-            level = min(level, most)
+            if level > most:  # noqa: PLR1730 - a call would cost as much as all the rest
+                level = most
             levels.append(level)
 
     def __repr__(self) -> str:

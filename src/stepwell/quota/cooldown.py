@@ -176,6 +176,7 @@ class Cooldown:
             is_ending=told and until - self._blur <= now,
             bench=self.bench,
             words=self._words,
+            lasts=until - MOST_BLUR,  # so long before its end it cannot be over yet
         )
 
     def export(self, now: float) -> dict[str, Any]:

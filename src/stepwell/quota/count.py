@@ -213,7 +213,15 @@ class Count:
     def block(self, key: str, now: float, tokens: int, typical: int) -> Block:
         opens, may_open = self.opens(now, tokens), self.may_open(now, typical)
         if self.belief.proofs.until > now and may_open > now:
-            return Block(key, "count", known(opens), told=False, hard=True, may_end=may_open)
+            return Block(
+                key,
+                "count",
+                known(opens),
+                told=False,
+                hard=True,
+                may_end=may_open,
+                lasts=min(self.belief.proofs.until, may_open) if self.usage.by_request else -inf,
+            )
         return Block(
             key,
             "count",

@@ -181,7 +181,8 @@ class Desk:
         if opening is not None and opening.holds(since, now):
             answered, probe_at = False, max(probe_at, opening.asked_at(now))
         standing = Standing.of(block, answered=answered, probe_at=probe_at, flying=flying)
-        self.standings.keep(standing, blocks, now, tokens)
+        if not self._probes:  # while one is out, it depends on who asks
+            self.standings.keep(standing, blocks, now, tokens)
         return standing
 
     def status(self, now: float) -> TargetStatus:

@@ -70,6 +70,8 @@ class Block:
             where these are the same.
         is_ending: It may be over already, but for rounding and delay on the way: worth a moment's
             wait.
+        lasts: Monotonic time until which it is the same for every request, whatever it needs, if
+            nothing happens meanwhile; -inf if that is not known.
     """
 
     key: str
@@ -81,6 +83,7 @@ class Block:
     words: str = ""
     is_ending: bool = False
     may_end: float | None = None
+    lasts: float = -inf
 
 
 @dataclass(slots=True, eq=False)

@@ -157,7 +157,20 @@ class Meter:
         fits = fits and self.opens(now, typical) > now
         opens = self.opens(now, tokens)
         is_ending = told and opens - self._lag <= now
-        return Block(key, "reading", opens, told=told, hard=told and fits, is_ending=is_ending)
+        return Block(
+            key,
+            "reading",
+            opens,
+            told=told,
+            hard=told and fits,
+            is_ending=is_ending,
+            lasts=self._lasts(opens, now, typical) if self.by_request else -inf,
+        )
+
+    def _lasts(self, opens: float, now: float, tokens: int) -> float:
+        """Return until when nothing can have come back, but for what is rounded or late on its way."""
+        may_be_over = inf if self.count is None else self.count.may_open(now, tokens)
+        return opens - self._lag if may_be_over <= now else min(opens - self._lag, may_be_over)
 
     def _may_be_over(self, now: float, tokens: int) -> bool:
         """Tell whether, as its window may move, something may have come back since the reading."""

@@ -127,7 +127,10 @@ class PeriodCount:
 
     def block(self, key: str, now: float, tokens: int, typical: int) -> Block:
         hard = self._confirmed > self._wall.unix(now) and self.opens(now, typical) > now
-        return Block(key, "count", known(self.opens(now, tokens)), told=False, hard=hard)
+        opens = self.opens(now, tokens)
+        is_same = self.limit.metric is Metric.REQUESTS
+        lasts = min(opens, self._wall.monotonic(self._confirmed)) if is_same else -inf
+        return Block(key, "count", known(opens), told=False, hard=hard, lasts=lasts)
 
     # --- learning
 

@@ -32,4 +32,4 @@ class Slots:
         return self.limit is None or self._shared.in_flight + calls <= self.limit
 
     def block(self, key: str, now: float, tokens: int, typical: int) -> Block:
-        return Block(key, "concurrency", None, told=False, hard=True)
+        return Block(key, "concurrency", None, told=False, hard=True, lasts=inf)

@@ -2,8 +2,9 @@
 
 Most of a long chain is shut, when it is worth being long, and is asked again by each request. What
 was found holds for as many tokens until the first gate opens; and how the target stands to whoever
-asks, for no more tokens, until its told cooldown, or its time out of service, is nearly over, if
-nothing else lasts longer. Either holds no longer than the pools are as they were.
+asks, for no more tokens, while what is in the way is hard and the same for each of them: a told
+cooldown, a time out of service, a count or a reading of requests. Either holds no longer than the
+pools are as they were.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,6 @@ from math import inf
 from typing import Final
 
 from stepwell.quota.choice import Standing
-from stepwell.quota.cooldown import MOST_BLUR
 from stepwell.quota.ledger import Block
 from stepwell.quota.pool import Pool
 
@@ -88,12 +88,16 @@ class Standings:
 def _lasts(standing: Standing, blocks: Sequence[Block]) -> float:
     """Return until when a standing is the same for every request; -inf if it is not.
 
-    It is while a cooldown is told, or it is out of service, and nothing else lasts longer. For fewer
-    tokens, and as time passes, that does not last longer either.
+    It is while it is hard, as then it is no matter what the request has been told or can wait for, and
+    while every hard block is the same, or ends before a cooldown that is. For fewer tokens, and as
+    time passes, none lasts longer.
     """
-    until = standing.block.until
-    if not standing.block.hard or standing.block.bench is None or until is None:
+    decides = standing.block
+    if not decides.hard:
         return -inf
-    if any(block.until is not None and block.until > until for block in blocks):
-        return -inf
-    return until - MOST_BLUR  # so long before its end it cannot be over yet
+    hard = [block for block in blocks if block.hard]
+    if decides.bench is not None and decides.until is not None:
+        end = decides.until
+        hard = [block for block in hard if block.until is None or block.until > end]
+        return min([decides.lasts, *[block.lasts for block in hard]])
+    return min([block.lasts for block in hard])

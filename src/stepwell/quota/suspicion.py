@@ -43,7 +43,8 @@ _ASKED: Final = 200
 _REPLAYED: Final = 2 * (_COMPARED + 1) + 1
 # All laws but that one are asked so often about all outcomes.
 _ALL: Final = 3 * _COMPARED + 1
-# To suspect a window costs as much as one question for so many outcomes, as all are counted anew.
+# To suspect a window costs as much as one question for so many outcomes, as all are counted anew; and
+# once more for a delay.
 _COUNTED: Final = 16
 
 # What may be counted, and whether refused calls are too.
@@ -202,7 +203,7 @@ def _guessed(
     added at once, as each refusal tells more of it. Where none are, it has to explain all that is
     compared, and no fixed window of the same amount may do so as well.
     """
-    patience.ask(1 + len(past) // _COUNTED)
+    patience.ask(1 + (1 if outcome.told is None else 2) * len(past) // _COUNTED)
     laws, explained = _explained(suspects(usage, outcome), past, patience)
     if not laws:
         return laws, explained

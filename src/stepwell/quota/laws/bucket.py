@@ -1,6 +1,5 @@
 """Bucket: what is used comes back evenly."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, inf
 from typing import Final, Self
@@ -10,8 +9,6 @@ from stepwell.quota.usage import WAY
 
 # A bucket refills by fractions; a twentieth of a call is rounding.
 _FRACTION: Final = 0.05
-# Amounts are known to one part in so many.
-_EXACT: Final = 128
 # What floats lose, and more than any limit.
 _EPSILON: Final = 1e-6
 _HUGE: Final = 1e15
@@ -54,24 +51,18 @@ class Bucket(Law):
         more = (1 - _FRACTION) * need
         if usage.surely_was(self.least, sent, answered) + more <= self.least:
             return self
-        if self.most < inf and usage.surely_was(self.most, sent, answered) + more > self.most:
-            return None
         fitting = _whole(usage.surely_held(more, sent, answered))
         return self.bounded(min(fitting, self._fullest(outcome, need)), inf)
 
     def _refused(self, outcome: Outcome, need: int, rivals: int) -> Self | None:
         usage, sent, answered = self.usage, outcome.sent, outcome.answered
         is_told = outcome.told is not None  # else refused calls would explain too much
-        more = rivals + (1 + _FRACTION) * need
-
-        def fits(amount: float) -> bool:
-            return usage.maybe_was(amount, sent, answered, doubts=is_told) + more <= amount
-
+        more, most = rivals + (1 + _FRACTION) * need, self.most
+        fitting = _whole(usage.maybe_held(more, sent, answered, doubts=is_told))
         law: Self | None = self
-        if self.most == inf or fits(self.most):
-            fitting = _whole(usage.maybe_held(more, sent, answered, doubts=is_told))
-            fitting = min(fitting, self._fullest(outcome, need) + rivals)
-            law = self.bounded(1, _first(fits, self.least, fitting) - 1)
+        if fitting <= most or usage.maybe_was(most, sent, answered, doubts=is_told) + more <= most:
+            fullest = self._fullest(outcome, need) + rivals
+            law = self.bounded(1, min(fitting, fullest, most) - 1)
         if law is None or outcome.told is None:
             return law
         low, high = outcome.told
@@ -99,17 +90,3 @@ class Bucket(Law):
 def _whole(amount: float) -> int:
     """Return the first whole amount that is no less, but for rounding."""
     return ceil(min(amount, _HUGE) - _EPSILON)
-
-
-def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """Return the first number of a range for which that holds, as it does for the last one.
-
-    Of large numbers it is one that is hardly larger: each question takes its time.
-    """
-    if low >= high or not holds(high - 1):
-        return max(low, high)
-    high -= 1
-    while high - low > high // _EXACT:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle + 1, high)
-    return high
