@@ -4,6 +4,7 @@ import pytest
 
 from stepwell.quota.count import Count
 from stepwell.quota.desk import Desk
+from stepwell.quota.laws.bucket import Bucket
 from stepwell.quota.laws.fixed import Fixed
 from stepwell.quota.laws.law import Kind, Law
 from stepwell.quota.ledger import Bench, Ended, Report
@@ -174,6 +175,21 @@ def test_a_limit_that_nobody_told_outlives_the_process() -> None:
     assert isinstance(count, Count)
     assert (count.amount, count.source) == (learned.amount, "learned")
     assert count.opens(12.0, 1) > 12.0
+
+
+def test_what_one_limit_explains_does_not_show_that_another_counts_refused_calls() -> None:
+    """A told delay of 26.6 s fits the tokens as they are, the requests only with the refused one."""
+    calls = Calls("2 requests/minute", "10000 tokens/minute")
+    requests, tokens = counts = [
+        count for count in calls.desk.own.counts if isinstance(count, Count)
+    ]
+    for count in counts:
+        count.belief.believe([Bucket(count.usage, count.amount, count.amount)])
+    calls.serve(0.0, tokens=10)
+    calls.serve(4.0, tokens=9900)
+    calls.refuse(5.0, 4700, 26.6)
+    assert not requests.usage.counts_refused
+    assert tokens.belief.proofs.weight > 0
 
 
 @pytest.mark.parametrize(("arrived", "waits"), [(69.0, True), (65.0, False)])

@@ -142,3 +142,34 @@ def test_usage_outlives_a_restart() -> None:
     assert second.surely(1001.0) == 1
     assert second.counted(1019.0) == 1
     assert second.maybe(1001.5) == 2
+
+
+def test_a_bucket_that_was_full_for_long_is_not_forgotten_with_its_first_calls() -> None:
+    """What must be in it stays, though calls overtake each other and bounds become narrower."""
+    usage = used((60, 0.0, 0.0), metric=Metric.TOKENS)
+    for moment in range(1, 400):
+        usage.add(1, moment, moment)
+        assert usage.surely_level(60.0, moment) == pytest.approx(60.0)
+    usage.add(1, 395.0, 399.5)
+    assert usage.surely_level(60.0, 400.0) == pytest.approx(59.0), (
+        "of the last one none may be left"
+    )
+    assert usage.surely_level(59.0, 400.0) == pytest.approx(59.0, abs=0.1)
+
+
+def test_a_bucket_with_room_is_not_taken_for_full_where_its_first_calls_are_forgotten() -> None:
+    """That the provider counts calls as they come is learned; what was in it is known as before."""
+    usage = used((10, 0.0, 0.0), metric=Metric.TOKENS)
+    for moment in range(1, 400):
+        usage.add(1, moment, moment)
+        assert usage.maybe_level(60.0, moment) == pytest.approx(10.0)
+    usage.is_prompt = True
+    assert usage.maybe_level(60.0, 399.0 + WAY) == pytest.approx(10.0)
+
+
+def test_a_bucket_never_holds_more_than_its_amount() -> None:
+    """Whoever is let in fits, however late it is known."""
+    usage = used((60, 0.0, 0.0), metric=Metric.TOKENS)
+    assert usage.maybe_level(60.0, 1.0) == pytest.approx(59.0)
+    usage.add(20, 0.5, 2.0)
+    assert usage.maybe_level(60.0, 2.0) == 60.0

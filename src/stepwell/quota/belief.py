@@ -11,7 +11,7 @@ Of some calls nobody can say whether they were counted: those that were refused 
 count until the first success that shows otherwise, or for good once a refusal shows that they do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Any, Final
@@ -71,9 +71,18 @@ class Belief:
 
     # --- outcomes
 
-    def foresees(self, outcome: Outcome) -> bool:
-        """Tell whether a refusal is no surprise: some law explains it."""
-        return any(law.after(outcome) is not None for law in self.laws)
+    def foresees(self, outcome: Outcome, *, forgiving: bool = False) -> bool:
+        """Tell whether a refusal is no surprise: some law explains it.
+
+        Args:
+            outcome: It is not counted yet.
+            forgiving: Refused calls were not counted, as far as that is open.
+        """
+        laws: Iterable[Law] = self.laws
+        if forgiving:
+            usage = self.usage.forgiving()
+            laws = (replace(law, usage=usage) for law in laws)
+        return any(law.after(outcome) is not None for law in laws)
 
     def serve(self, outcome: Outcome) -> None:
         """A call was served past what is counted."""
@@ -215,8 +224,7 @@ class Belief:
             return
         if any(law.kind not in _MEASURED for law in self.laws):
             return
-        forgiving = usage.forgiving()
-        if not after([replace(law, usage=forgiving) for law in self.laws], outcome):
+        if not self.foresees(outcome, forgiving=True):
             usage.blame()
 
     def _forgive(self, outcome: Outcome) -> None:

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from math import inf
+from typing import Self
 
 # Sums of floats miss by some 1e-13; a millionth of a unit is no theft.
 _EPSILON = 1e-6
@@ -52,6 +53,12 @@ class Bucket:
 
     def set(self, level: float, moment: float) -> None:
         self._level, self._at = min(level, self._most), moment
+
+    def meet(self, other: Self, others_rate: float, rate: float, *, is_most: bool) -> None:
+        """Hold no more than another one now, or no less."""
+        at = max(self._at, other.changed)
+        mine, theirs = self.level(at, rate), other.level(at, others_rate)
+        self.set(min(mine, theirs) if is_most else max(mine, theirs), at)
 
     def falls_to(self, level: float, now: float, rate: float) -> float:
         """Return the time from which at most `level` is in it; inf for never."""

@@ -234,9 +234,9 @@ class Count:
 
     # --- learning
 
-    def foresees(self, outcome: Outcome) -> bool:
-        """Tell whether a refusal is no surprise: some law explains it."""
-        return self.belief.foresees(outcome)
+    def foresees(self, outcome: Outcome, *, forgiving: bool = False) -> bool:
+        """Tell whether a refusal is no surprise: some law explains it; see `Belief.foresees`."""
+        return self.belief.foresees(outcome, forgiving=forgiving)
 
     def refuse(self, outcome: Outcome) -> bool:
         """A call was refused, for all we know by this limit; return whether that is believable."""

@@ -274,10 +274,14 @@ class Desk:
         """Return the limit that a refusal is about which names none.
 
         Of those that are used up by our own count it is the one that stays so longest, else the one
-        that is used up most.
+        that is used up most. One that is used up only if refused calls are counted is not blamed for
+        what another one explains.
         """
         counts = [count for pool in self.pools for count in pool.counts]
         foreseen = [count for count in counts if count.foresees(outcome)]
+        if len(foreseen) > 1:
+            plain = [count for count in foreseen if count.foresees(outcome, forgiving=True)]
+            foreseen = plain or foreseen
         if foreseen:
             return max(foreseen, key=lambda count: count.opens(outcome.sent, outcome.need))
         return max(counts, key=lambda count: count.used(outcome.sent) / count.amount, default=None)

@@ -134,8 +134,11 @@ class PeriodCount:
 
     # --- learning
 
-    def foresees(self, outcome: Outcome) -> bool:
-        """Tell whether a refusal is no surprise; the refused call is in flight itself."""
+    def foresees(self, outcome: Outcome, *, forgiving: bool = False) -> bool:
+        """Tell whether a refusal is no surprise; the refused call is in flight itself.
+
+        Refused calls are never counted here, so `forgiving` changes nothing.
+        """
         others = self._traffic.amount - self._need(outcome.need)
         taken = self._counted(outcome.sent) + max(0, others) + self._need(outcome.need)
         return self.is_known and taken > self.amount

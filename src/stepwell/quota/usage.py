@@ -44,6 +44,17 @@ class _Kind(NamedTuple):
     before: float = 0.0
     most: float = inf
 
+    def is_bounded_by(self, other: Self) -> bool:
+        """Tell whether it holds no more than another one that may hold more, or no less if less.
+
+        What drains slower holds more. So what was known by other bounds is not forgotten with the calls
+        that nobody remembers any more.
+        """
+        if not self.before:
+            return not other.before and other.rate >= self.rate
+        counts_as_much = other.most == inf or self.most < inf
+        return other.before > 0 and other.rate <= self.rate and counts_as_much
+
 
 class Usage:
     """What was counted, and what is in flight.
@@ -397,9 +408,13 @@ class Usage:
     def _bucket(self, kind: _Kind) -> Bucket:
         found = self._buckets.get(kind)
         if found is None:
-            if len(self._buckets) > _BUCKETS:
-                self._buckets.clear()
-            found = self._buckets[kind] = _filled(kind, self._source(kind))
+            found = _filled(kind, self._source(kind))
+            for other, bucket in self._buckets.items():
+                if kind.is_bounded_by(other):
+                    found.meet(bucket, other.rate, kind.rate, is_most=bool(kind.before))
+            if len(self._buckets) >= _BUCKETS:
+                del self._buckets[next(iter(self._buckets))]  # the oldest
+            self._buckets[kind] = found
         return found
 
     def _course(self, kind: _Kind, *, doubts: bool = False) -> Course:
