@@ -298,5 +298,5 @@ FilePath = Annotated[str, AfterValidator(_file)]
 Name = Annotated[str, AfterValidator(_name)]
 UrlWord = Annotated[str, AfterValidator(_url_word)]
 ParamName = Annotated[str, AfterValidator(_param_name)]
-"""A body field that may be left out or be called otherwise."""
+"""A body field that may be set, left out, or called otherwise."""
 ModelName = Annotated[str, AfterValidator(_model_name)]

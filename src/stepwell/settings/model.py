@@ -224,7 +224,7 @@ class StepSettings(Part):
     chain: str | None = None
     timeout: Timeout | None = None
     cost: Literal["free", "paid"] | None = None
-    params: dict[str, Any] | None = None
+    params: dict[ParamName, Any] | None = None
     limits: tuple[LimitField, ...] | None = None
     concurrency: Count | None = None
     context: Count | None = None
