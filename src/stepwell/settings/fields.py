@@ -134,7 +134,7 @@ def _history_fields(value: Any) -> Any:
 
 def _history_field(name: str) -> str:
     if name not in EXTRAS | THOUGHTS:
-        hint = did_you_mean(name, EXTRAS | THOUGHTS)
+        hint = did_you_mean(name, sorted(EXTRAS | THOUGHTS))
         raise mistake("this field is never left out", f"{name!r} is never left out{hint}")
     return name
 

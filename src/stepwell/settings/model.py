@@ -315,10 +315,12 @@ class BodyLimits(Part):
     Attributes:
         max_body: Bytes. A message with several large images has about 20 MB.
         max_depth: Nested lists and objects.
+        max_in_flight: Requests at once, those that wait included; None is any number.
     """
 
     max_body: Size = 32 << 20
     max_depth: Count = 64
+    max_in_flight: Count | None = None
 
 
 class StateSettings(Part):
