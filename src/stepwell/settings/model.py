@@ -324,7 +324,7 @@ class BodyLimits(Part):
 
 
 class StateSettings(Part):
-    """Where quota is kept: this process (`memory://`) or a Redis that many processes share."""
+    """Where quota is kept: in this process (`memory://`), which is all that the gateway accepts."""
 
     url: StateUrl = Secret("memory://")
 
