@@ -17,6 +17,7 @@ PUBLIC = [
     "BadRequest",
     "Gateway",
     "HostAuth",
+    "Overloaded",
     "Principal",
     "QueueFull",
     "RequestRejected",
@@ -91,7 +92,7 @@ def test_errors_have_one_base() -> None:
         for value in map(stepwell.__getattr__, PUBLIC)
         if isinstance(value, type) and issubclass(value, Exception)
     ]
-    assert len(exceptions) == 10
+    assert len(exceptions) == 11
     assert all(issubclass(error, stepwell.StepwellError) for error in exceptions)
 
 

@@ -163,6 +163,18 @@ def test_foreign_thoughts_are_dropped_from_a_content(kind: str) -> None:
     assert cleaned(HistoryRules(fields=frozenset({kind})), message)["messages"] == [message]
 
 
+def test_a_signed_thought_is_foreign_to_who_does_not_sign() -> None:
+    """Mistral's thoughts and Anthropic's are parts of the same type, but of unlike shapes."""
+    text = {"type": "text", "text": "Yes."}
+    own = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+    signed = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
+    message = {"role": "assistant", "content": [own, signed, text]}
+    assert cleaned(MISTRAL, message)["messages"][0]["content"] == [own, text]
+    assert cleaned(UNTOUCHED, message)["messages"] == [message]
+    returning = HistoryRules(fields=frozenset({"thinking", "signature"}))
+    assert cleaned(returning, message)["messages"] == [message]
+
+
 def test_a_picture_beside_a_thought_stays_a_part() -> None:
     """Only texts can be joined."""
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}

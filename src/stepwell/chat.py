@@ -17,6 +17,7 @@ from stepwell.history import Fields, History
 from stepwell.payloads import put_back, take_out
 from stepwell.quota.estimate import estimate_answer, estimate_tokens
 from stepwell.routing.chain import AS_IT_IS, Adaptation, Step
+from stepwell.routing.fit import CLIENTS_TOOLS
 
 encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
 _decode_fields: Final = msgspec.json.Decoder(Fields).decode
@@ -50,6 +51,13 @@ _SOME_MESSAGES: Final = re.compile(rb"\[\s*[^\s\]]")
 
 # Fields by which a request may need what not every model offers.
 _ASKS_FOR_MORE: Final = frozenset({"tools", "functions", "response_format"})
+
+
+class _Tool(msgspec.Struct):
+    type: str | None = None  # a function
+
+
+_decode_tools: Final = msgspec.json.Decoder(list[_Tool]).decode
 
 # As a name in JSON; inside a text its quotes would be escaped.
 _IMAGE: Final = re.compile(rb'"image_url"\s*:')
@@ -157,6 +165,15 @@ class ChatRequest:
             return _text(_decode_fields(self.fields["response_format"]).get("type"))
         except msgspec.MsgspecError:
             return b""
+
+    @property
+    def hosted_tools(self) -> list[str]:
+        """Types of tools that run at the provider and not at the client, such as a search."""
+        try:
+            tools = _decode_tools(self.fields["tools"]) if self.has("tools") else []
+        except msgspec.ValidationError:
+            return ["unknown"]
+        return [tool.type for tool in tools if tool.type and tool.type not in CLIENTS_TOOLS]
 
     @property
     def is_resumable(self) -> bool:

@@ -9,6 +9,7 @@
       AllProvidersExhausted    .trail, .retry_after
         QueueFull              and it could not wait either
       StreamBroken             after content began
+      Overloaded               more requests at once than the settings allow
       ShuttingDown             the server is about to stop
 
 Each carries the HTTP status and the machine-readable code that suit it; only `api/` renders bodies.
@@ -127,6 +128,16 @@ class StreamBroken(StepwellError):
     status_code = 502
     type = "server_error"
     code = "upstream_stream_truncated"
+
+
+class Overloaded(StepwellError):
+    """As many requests are under way as may be (`limits.max_in_flight`)."""
+
+    status_code = 503
+    code = "overloaded"
+
+    def __init__(self) -> None:
+        super().__init__("The gateway has as many requests under way as it may; try again.")
 
 
 class ShuttingDown(StepwellError):

@@ -5,6 +5,7 @@ import hmac
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
@@ -15,7 +16,7 @@ from stepwell import __version__
 from stepwell.chat import ChatRequest
 from stepwell.clock import Clock, Deadline, SystemClock
 from stepwell.dispatch import Dispatcher
-from stepwell.errors import SettingsError, ShuttingDown, StepwellError
+from stepwell.errors import Overloaded, SettingsError, ShuttingDown, StepwellError
 from stepwell.ledgers.memory import MemoryLedger
 from stepwell.observe import Observer
 from stepwell.providers.dialects import dialect
@@ -83,6 +84,7 @@ class Gateway:
         self._recorder = self._make_recorder()
         self._engines = _Engines(transport)
         self._active: dict[Interruptible, None] = {}
+        self._most_active = settings.limits.max_in_flight or inf
         self._last_left = asyncio.Event()
         self._endpoints = self._make_endpoints()
         self.dispatcher = Dispatcher(
@@ -127,9 +129,12 @@ class Gateway:
 
         Raises:
             ShuttingDown: No request is taken any more.
+            Overloaded: As many are active as may be.
         """
         if self.is_draining:
             raise ShuttingDown
+        if len(self._active) >= self._most_active:
+            raise Overloaded
         self._active[request] = None
 
     def leave(self, request: Interruptible) -> None:

@@ -247,7 +247,14 @@ def _clean_content(raw: msgspec.Raw, rules: HistoryRules) -> msgspec.Raw:
 
 def _is_foreign_thought(part: Fields, rules: HistoryRules) -> bool:
     kind = _type_of(part)
-    return kind in THOUGHTS and kind not in rules.fields
+    if kind not in THOUGHTS:
+        return False
+    return kind not in rules.fields or (_is_signed_text(part) and "signature" not in rules.fields)
+
+
+def _is_signed_text(part: Fields) -> bool:
+    """Whether a thought is Anthropic's: Mistral's is called alike, but is a list, and not signed."""
+    return "signature" in part and bytes(part.get("thinking", b"")).startswith(b'"')
 
 
 def _type_of(part: Fields) -> str:

@@ -120,7 +120,7 @@ class WaitingRoom:
         is_late = False
         if place.asks_for_all:
             self._answers[place.keys] = answer
-            is_late = place.deadline < soonest(answer)
+            is_late = place.deadline < soonest(answer.blocks)
         if isinstance(answer, Exhausted) and (is_late or not place.is_patient):
             return answer
         if is_late and place.is_patient:

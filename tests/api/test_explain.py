@@ -1,5 +1,6 @@
 """POST /v1/chat/completions?explain=true: what would become of a request, without a call."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from stepwell.testing import Failure, FakeClock, Fleet
 MESSAGES = [{"role": "user", "content": "hi"}]
 LONG = [{"role": "user", "content": "word " * 4000}]
 PATH = "/v1/chat/completions"
+C = {"model": "c/sim-model"}
 
 
 @pytest.fixture
@@ -25,6 +27,7 @@ def fleet(clock: FakeClock) -> Fleet:
     fleet.add("a", limits=["1 requests/60s"], dialect="retry-after")
     fleet.add("b", keys=["sk-b-1", "sk-b-2"])
     fleet.add("c")
+    fleet.add("d", dialect="silent")
     return fleet
 
 
@@ -32,13 +35,13 @@ class Client:
     """Asks for answers, and for explanations."""
 
     def __init__(self, inner: httpx.AsyncClient, gateway: Gateway, clock: FakeClock) -> None:
-        self._inner = inner
+        self.inner = inner
         self.gateway = gateway
         self._clock = clock
 
     async def post(self, query: str = "", **fields: Any) -> httpx.Response:
         headers = fields.pop("headers", {})
-        posting = self._inner.post(
+        posting = self.inner.post(
             PATH + query, json={"messages": MESSAGES, **fields}, headers=headers
         )
         return await self._clock.run(posting)
@@ -55,6 +58,7 @@ async def client(fleet: Fleet, clock: FakeClock) -> AsyncIterator[Client]:
     settings = fleet.settings(
         chains={
             "default": ["a/sim-model", "b/sim-model", {"provider": "c", "model": "sim-model"}],
+            "silent": ["d/sim-model"],
             "small": [{"provider": "c", "model": "sim-model", "context": 1000}],
         }
     )
@@ -179,3 +183,31 @@ async def test_a_wrong_request_is_told_so(client: Client) -> None:
     """By its own error: there is nothing to explain."""
     response = await client.post("?explain=true", messages=7)
     assert (response.status_code, response.json()["error"]["param"]) == (400, "messages")
+
+
+async def test_a_wait_that_would_be_too_short_is_none(client: Client, fleet: Fleet) -> None:
+    """It would fail at once, as the request itself does."""
+    fleet["c"].fail(Failure.rate_limit(20))
+    await client.post(model="c/sim-model")
+    asked: Any = {**C, "headers": {"x-stepwell-max-wait": "10"}}
+    assert (await client.explain(**asked))["decision"] == "fail"
+    assert (await client.post(**asked)).status_code == 503
+
+
+async def test_evidence_on_its_way_is_worth_a_wait(
+    client: Client, fleet: Fleet, clock: FakeClock
+) -> None:
+    """Somebody tries it out, so the request would hear what becomes of that, without a queue too."""
+    fleet["d"].fail(Failure.rate_limit(None))
+    await client.post(model="silent", headers={"x-stepwell-max-wait": "0"})
+    fleet["d"].hold()
+    await clock.advance(5)
+    trying = asyncio.create_task(
+        client.inner.post(PATH, json={"messages": MESSAGES, "model": "silent"})
+    )
+    await clock.advance(0)
+
+    assert (await client.explain(model="silent"))["decision"] == "wait"
+
+    fleet["d"].let(100)
+    assert (await clock.run(trying)).status_code == 200

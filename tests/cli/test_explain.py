@@ -136,3 +136,21 @@ def test_wrong_settings_are_told_line_by_line(run: Run, write: Write) -> None:
     assert result.returncode == 2
     assert "pinz" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_prompt_beyond_any_context_is_a_wrong_option(run: Run, config: str) -> None:
+    """It would not fit into memory either."""
+    result = run("explain", "--config", config, "--tokens", "1000000000000")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "5000000" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_wrong_request_is_told_without_an_address_of_ours(
+    run: Run, config: str, tmp_path: Path
+) -> None:
+    """By settings alone there is no gateway elsewhere that could have said so."""
+    (tmp_path / "request.json").write_text('{"messages": 5}')
+    result = run("explain", "--config", config, "request.json")
+    words = "stepwell: the gateway answers 400: 'messages' must be a list of messages.\n"
+    assert (result.returncode, result.stderr) == (1, words)

@@ -125,6 +125,14 @@ def test_without_a_free_key_nothing_is_written(run: Run, tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_variable_of_blanks_is_no_key(run: Run, tmp_path: Path) -> None:
+    """It is what a form or a secret store leaves of a key that nobody gave."""
+    result = run("init", GROQ_API_KEY=" ", GEMINI_API_KEY="sk-gemini")
+
+    assert (result.returncode, "GROQ" in result.stdout) == (0, False)
+    assert "groq" not in (tmp_path / "stepwell.yaml").read_text()
+
+
 def test_scripts_get_one_document(run: Run) -> None:
     """With what was found, what became of it, and the chain; or with the problem."""
     document = json.loads(run("init", "--json", **KEYS).stdout)

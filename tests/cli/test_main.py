@@ -3,11 +3,13 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 import stepwell
 
+COMMAND = [sys.executable, "-m", "stepwell"]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 # Makes an import of this module fail as if it were not installed.
@@ -82,3 +84,39 @@ def test_a_wrong_option_is_told_with_exit_code_2(run: Run) -> None:
     assert result.returncode == 2
     assert "'soon' is not a duration" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is full")
+@pytest.mark.parametrize("arguments", [["catalog"], ["catalog", "--json"], ["--version"]])
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_output_that_cannot_be_written_is_told_in_a_line(
+    environment: dict[str, str], arguments: list[str], buffered: str
+) -> None:
+    """A disk that is full is no reason for a traceback, at once or at the end."""
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [*COMMAND, *arguments],
+            env=environment | {"PYTHONUNBUFFERED": buffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert result.returncode == 1
+    assert result.stderr == "stepwell: standard output: no space left on device\n"
+
+
+@pytest.mark.parametrize("closed", ["|", ">&-"])
+def test_output_that_nobody_reads_is_no_news(environment: dict[str, str], closed: str) -> None:
+    """`stepwell catalog | head -1` says nothing on stderr, nor where there is no output at all."""
+    end = "| :" if closed == "|" else closed
+    result = subprocess.run(
+        ["sh", "-c", f'"$0" -m stepwell catalog --json {end}', sys.executable],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (result.stdout, result.stderr) == ("", "")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import httpx
 import pytest
 
-from stepwell.testing import Fleet, SimProvider
+from stepwell.testing import Failure, Fleet, SimProvider
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Write = Callable[[Any], str]
@@ -128,6 +128,31 @@ async def test_a_client_that_leaves_ends_its_call(
         await until(lambda: len(alpha.calls) == 1)
         writer.close()
         await until(lambda: alpha.calls[0].outcome == "aborted")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("wait", [True, False])
+async def test_a_client_that_leaves_is_no_news(
+    start: Start, write: Write, alpha: SimProvider, stream: bool, wait: bool
+) -> None:
+    """Whenever it does: its call is cancelled, and nothing is logged."""
+    alpha.fail(Failure.hang(), times=None)
+    config = write(settings_for(alpha))
+    async with start("serve", "--config", config, "--port", "0") as serve:
+        address = await serve.address()
+        port = int(address.rpartition(":")[2])
+        body = json.dumps({**QUESTION, "stream": stream}).encode()
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json"
+        writer.write(f"{head}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+        if wait:
+            await until(lambda: len(alpha.calls) == 1)
+        writer.close()
+        await writer.wait_closed()
+        await until(lambda: not alpha.in_flight)
+        serve.signal(signal.SIGTERM)
+        assert await serve.exit_code() == 0
+        assert await serve.complaints() == ""
 
 
 @pytest.mark.parametrize(

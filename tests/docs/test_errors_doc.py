@@ -71,6 +71,13 @@ async def truncated(site: Site) -> httpx.Response:
     return await site.chat(stream=True)
 
 
+async def overloaded(site: Site) -> httpx.Response:
+    settings = {**site.settings, "limits": {"max_in_flight": 1}}
+    site.app = create_app(settings, transport=site.fleet.transport(), clock=site.clock)
+    site.app.state.gateway.enter(object())
+    return await site.chat()
+
+
 async def shutting_down(site: Site) -> httpx.Response:
     await site.app.state.gateway.drain(0)
     return await site.chat()
@@ -93,6 +100,7 @@ PROVOKED: dict[str, Callable[[Site], Awaitable[httpx.Response]]] = {
     "all_providers_exhausted": exhausted,
     "queue_full": queue_full,
     "upstream_stream_truncated": truncated,
+    "overloaded": overloaded,
     "shutting_down": shutting_down,
     "invalid_api_key": lambda site: site.send("GET", "/v1/models", headers={"authorization": ""}),
     "model_not_found": lambda site: site.chat(model="nobody/knows"),

@@ -156,3 +156,32 @@ def test_parameters_that_choose_are_a_mistake_in_a_free_chain(fleet: Fleet) -> N
     Settings.from_dict(fleet.settings(chains={"default": [step]}))
     with pytest.raises(SettingsError, match=r"params\.plugins.*free_only"):
         Settings.from_dict(fleet.settings(chains={"free": {"steps": [step], "free_only": True}}))
+
+
+@pytest.mark.parametrize("kind", ["web_search", "openrouter:web_search", "code_interpreter", 7])
+async def test_a_tool_that_runs_at_the_provider_is_refused_on_a_free_only_chain(
+    kind: Any, site: Any, fleet: Fleet
+) -> None:
+    """It may be a paid service; elsewhere it travels on."""
+    tools = [{"type": "function", "function": {"name": "f"}}, {"type": kind}]
+    response = await site.ask(model="free", tools=tools)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (400, "unsupported_parameter")
+    assert error["param"] == "tools"
+    assert fleet["a"].calls == []
+    assert (await site.ask(tools=tools)).status_code == 200
+
+
+@pytest.mark.parametrize("tool", [{"type": "function"}, {"type": "custom"}, {"type": None}, {}])
+async def test_a_tool_that_the_client_runs_costs_nothing(tool: Any, site: Any) -> None:
+    """Functions, whether they say their type or not."""
+    tools = [{**tool, "function": {"name": "f"}}]
+    assert (await site.ask(model="free", tools=tools)).status_code == 200
+
+
+def test_a_tool_of_a_provider_is_a_mistake_in_a_free_chain(fleet: Fleet) -> None:
+    """As the fields that choose."""
+    fleet.add("a")
+    step = {"provider": "a", "model": "sim-model", "params": {"tools": [{"type": "web_search"}]}}
+    with pytest.raises(SettingsError, match=r"params\.tools.*free_only"):
+        Settings.from_dict(fleet.settings(chains={"free": {"steps": [step], "free_only": True}}))

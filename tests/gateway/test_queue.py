@@ -401,6 +401,24 @@ async def test_who_cannot_wait_is_not_kept_from_what_fits(
     await clock.run(asyncio.wait(tasks))
 
 
+@pytest.mark.parametrize("dialect", ["retry-after", "groq", "gemini"])
+@pytest.mark.parametrize("window", ["fixed", "sliding", "first-call", "bucket"])
+async def test_a_wrong_guess_lets_no_window_pass(
+    clock: FakeClock, fleet: Fleet, serve: Any, dialect: Any, window: Any
+) -> None:
+    """One refusal looks like a limit of tokens into which no request fits: the told delays go on."""
+    a = fleet.add("a", limits=["1 requests/6s"], dialect=dialect, window=window)
+    site = serve(limits=False, queue={"max_wait": "20s"})
+    await clock.run(ask(site))
+    await clock.advance(0.05)
+    tasks = start(site, ["first", "second", "third"])
+    await clock.run(asyncio.wait(tasks))
+    assert [task.result().status_code for task in tasks] == [200] * 3
+    assert names(a)[1:] == ["first", "second", "third"]
+    served = [call.time - START for call in a.calls if call.outcome == "served"]
+    assert served[2] == pytest.approx(12, abs=0.1)
+
+
 # --- many
 
 

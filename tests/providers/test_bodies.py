@@ -37,6 +37,11 @@ from stepwell.providers.dialects import BodyError, embedded_status, error_of
             id="detail-is-a-list",
         ),
         pytest.param(
+            {"object": "error", "message": {"detail": [{"msg": "m", "input": "secret"}]}},
+            BodyError(message="m"),
+            id="detail-inside-the-message",
+        ),
+        pytest.param(
             {"status": 429, "title": "m"}, BodyError(429, "", "", "m"), id="problem-details"
         ),
         pytest.param(
@@ -80,6 +85,11 @@ from stepwell.providers.dialects import BodyError, embedded_status, error_of
             {"choices": [{"finish_reason": "error"}]},
             BodyError(502, "", "error"),
             id="finished-in-error",
+        ),
+        pytest.param(
+            {"choices": [{"finish_reason": "error", "error": {"code": 429, "message": "m"}}]},
+            BodyError(429, "429", "", "m"),
+            id="error-of-a-choice",
         ),
     ],
 )

@@ -121,3 +121,12 @@ def test_who_can_wait_does_not_probe_where_room_may_come() -> None:
         asked = [Standing.of(each, answered=False, probe_at=0.0)]
         assert choose(asked, now=10.0, waits_until=40.0) == expected
         assert choose(asked, now=10.0, waits_until=9.0) == 0, "its patience has ended"
+
+
+def test_who_can_wait_probes_where_nothing_will_tell_that_room_has_come() -> None:
+    """It may have come already, no moment is named, and no call is in flight whose end would tell."""
+    unsure = replace(block("count"), may_end=5.0)
+    waits = Wait(None, (unsure,))
+    for now, flying, expected in ((10.0, False, 0), (4.0, False, waits), (10.0, True, waits)):
+        asked = [Standing.of(unsure, answered=False, probe_at=0.0, flying=flying, now=now)]
+        assert choose(asked, now=now, waits_until=40.0) == expected

@@ -173,3 +173,10 @@ def test_a_bucket_never_holds_more_than_its_amount() -> None:
     assert usage.maybe_level(60.0, 1.0) == pytest.approx(59.0)
     usage.add(20, 0.5, 2.0)
     assert usage.maybe_level(60.0, 2.0) == 60.0
+
+
+def test_of_a_smaller_bucket_that_was_full_the_larger_one_has_its_room() -> None:
+    """That no more than five fit was wrong: ten were let in."""
+    usage = used((10, 0.0, 0.0))
+    assert usage.maybe_level(5.0, 0.0) == 5.0
+    assert usage.maybe_level(10.0, 0.0) == 10.0

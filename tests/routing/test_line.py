@@ -342,5 +342,5 @@ def test_reprs_tell_the_state(text: str) -> None:
 def test_where_room_may_come_in_time_nobody_hears_that_it_comes_too_late() -> None:
     """The soonest reset is the earliest moment that is possible, and not the one that is sure."""
     block = Block("a", "count", 30.0, told=False, hard=True, may_end=10.0)
-    assert soonest(Exhausted(30.0, (block,))) == 10.0
-    assert soonest(Exhausted(30.0, (replace(block, may_end=None),))) == 30.0
+    assert soonest([block]) == 10.0
+    assert soonest([replace(block, may_end=None)]) == 30.0

@@ -177,6 +177,14 @@ def test_what_routing_needs_cannot_be_dropped_or_renamed(name: str) -> None:
             step_of({"base_url": "http://p/v1", **wrong}, "p/m")
 
 
+@pytest.mark.parametrize("name", ["model", "messages", "stream"])
+def test_what_routing_needs_cannot_be_set_either(name: str) -> None:
+    """With another model a step would not be the one that its name, cost and limits are about."""
+    step = {"provider": "p", "model": "m", "params": {name: "other"}}
+    with pytest.raises(SettingsError, match="must name a body field other than"):
+        step_of({"base_url": "http://p/v1"}, step)
+
+
 def test_a_preset_brings_its_auth() -> None:
     """Azure takes keys in a header of its own."""
     azure = {"preset": "azure", "api_keys": ["sk"], "vars": {"resource": "mine"}}

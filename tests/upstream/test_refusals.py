@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import httpx
 import pytest
 
 from stepwell.chat import ChatRequest
@@ -9,12 +10,14 @@ from stepwell.providers.dialects import Reply as Said
 from stepwell.providers.dialects import dialect
 from stepwell.quota.reading import Hint
 from stepwell.routing.chain import Step
+from stepwell.routing.verdict import Outcome
 from stepwell.testing import FakeClock
 from stepwell.upstream import client
 from stepwell.upstream.client import Endpoint, Patience, Reply
 from stepwell.upstream.seam import RawHeaders, Tap
 
 STEP = Step("a", "m", (), timeout=10.0)
+BROKEN = b"broken"
 BODY = b'{"error": {"message": "Too many requests", "code": "rate_limit_exceeded"}}'
 
 
@@ -34,6 +37,8 @@ class Refusal:
         """Say that it is not known to be there."""
 
     async def read(self) -> bytes:
+        if self._left == [BROKEN]:
+            raise httpx.ReadError("the connection broke")
         return self._left.pop() if self._left else b""
 
     async def aclose(self) -> None:
@@ -112,7 +117,7 @@ async def test_a_refusal_that_says_something_else_is_read_anew(provider: Provide
         await provider.refuse(b'{"error": "no such model"}', 404, retry_after="60"),
     ]
 
-    assert [reply.verdict.hint.delay for reply in replies] == [60.0, 61.0, 0.06, None, 60.0]
+    assert [reply.verdict.hint.delay for reply in replies] == [60.0, 61.0, 0.06, None, None]
     assert [reply.status for reply in replies] == [429, 429, 429, 400, 404]
     assert replies[4].error == {"error": "no such model"}
 
@@ -146,3 +151,23 @@ async def test_refusals_that_never_repeat_do_not_fill_memory(provider: Provider)
 
     long = BODY + b" " * client.LONGEST_FAMILIAR
     assert [await readings(long) for _ in range(3)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("body", "headers"), [(BROKEN, {}), (b"no gzip", {"content_encoding": "gzip"})]
+)
+async def test_a_head_holds_though_its_body_cannot_be_read(
+    provider: Provider, status: int, body: bytes, headers: dict[str, str]
+) -> None:
+    """Status and delay were told; a broken body takes nothing of that back."""
+    reply = await provider.refuse(body, status, retry_after="60", **headers)
+
+    assert (reply.status, reply.verdict.hint.delay) == (status, 60.0)
+
+
+async def test_a_refusal_of_the_request_without_its_words_is_an_accident(
+    provider: Provider,
+) -> None:
+    """The client could not be told what is wrong, so somebody else is asked."""
+    assert (await provider.refuse(BROKEN, 400)).verdict.outcome is Outcome.UNREACHABLE

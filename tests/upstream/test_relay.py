@@ -343,6 +343,17 @@ async def test_silence_is_measured_between_events(clock: FakeClock, relay: Make)
     assert stream.broken == ""
 
 
+@pytest.mark.parametrize("sign", [b": keep-alive\n\n", b"\n\n", b":\r\n\r\n"])
+async def test_what_keeps_a_connection_alive_is_no_word(
+    sign: bytes, clock: FakeClock, relay: Make
+) -> None:
+    """A provider that sends nothing else has stalled, however often it does."""
+    stream = relay(HELLO, *([10.0, sign] * 9), 10.0, STOP)
+    assert (await clock.run(read(stream))).startswith(HELLO)
+    assert stream.broken == "stalled"
+    assert clock.monotonic() == 1030.0
+
+
 # --- afterwards
 
 

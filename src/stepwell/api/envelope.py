@@ -10,6 +10,7 @@ from stepwell.clock import Clock
 from stepwell.errors import (
     AllProvidersExhausted,
     BadRequest,
+    Overloaded,
     RequestRejected,
     ShuttingDown,
     StepwellError,
@@ -58,7 +59,7 @@ def error_headers(error: StepwellError) -> Headers:
             (b"retry-after", b"%d" % math.ceil(milliseconds / 1000)),
             (b"retry-after-ms", b"%d" % milliseconds),
         ]
-    if isinstance(error, ShuttingDown):
+    if isinstance(error, Overloaded | ShuttingDown):
         headers = [(b"retry-after", b"1")]
     if error.status_code == 401:
         headers.append((b"www-authenticate", b"Bearer"))

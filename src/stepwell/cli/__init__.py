@@ -1,4 +1,4 @@
-"""The command line: `stepwell serve`, `stepwell check`, `stepwell demo`.
+"""The command line: `stepwell serve`, `stepwell check`, `stepwell status` and the others.
 
 It needs the extra `standalone`; the library does not. So nothing of that extra is imported before
 `main` runs, and where it is missing `main` says in one line how to get it.

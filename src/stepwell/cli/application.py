@@ -1,17 +1,25 @@
 """The commands put together, and what holds for all of them."""
 
+import errno
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Final, NoReturn
 
 import typer
 
 from stepwell import __version__
+from stepwell.cli.console import FAILED
 
 # In the order of the help. Each stands in a module of its name, which is loaded for that command
 # alone: the demo's simulated providers would cost a server several megabytes.
 COMMANDS: Final = ("serve", "check", "init", "catalog", "replay", "status", "explain", "demo")
+
+
+UNWRITABLE: Final = frozenset({errno.EPIPE, errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF})
+"""What a write to a pipe, a file or a terminal may fail with."""
 
 
 def application(commands: Sequence[str] = COMMANDS) -> typer.Typer:
@@ -67,5 +75,26 @@ def run() -> NoReturn:
     """Run the command that sys.argv names, and exit."""
     named = sys.argv[1:2]
     known = len(named) == 1 and named[0] in COMMANDS
-    application(named if known else COMMANDS)(prog_name="stepwell")
+    with _output_that_may_fail():
+        application(named if known else COMMANDS)(prog_name="stepwell")
     raise SystemExit(0)
+
+
+@contextmanager
+def _output_that_may_fail() -> Iterator[None]:
+    """Say in one line that standard output takes no more; say nothing where nobody reads it."""
+    # Python has none where it was closed before the start.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123 - until the end
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - or it fails again at the exit
+        if error.errno != errno.EPIPE:
+            print(f"stepwell: standard output: {str(error.strerror).lower()}", file=sys.stderr)
+        raise SystemExit(FAILED) from None

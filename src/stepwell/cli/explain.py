@@ -33,6 +33,9 @@ PATH: Final = "/v1/chat/completions?explain=true"
 _BYTES_PER_TOKEN: Final = 4
 """As the gateway's own estimate has it; see `stepwell.quota.estimate`."""
 
+MOST_TOKENS: Final = 5_000_000
+"""More than any context; a request of that size still fits into `limits.max_body`."""
+
 WOULD: Final[Mapping[str, str]] = {
     "call": "It would be sent to {target}.",
     "probe": "It would be tried at {target}: what stands in the way there is no proof.",
@@ -51,7 +54,10 @@ def explain(  # noqa: PLR0917 - one for each option
         str | None, typer.Option("--model", "-m", help="Instead of what the request names.")
     ] = None,
     tokens: Annotated[
-        int | None, typer.Option(min=1, help="Instead of a file: tokens of the prompt, about.")
+        int | None,
+        typer.Option(
+            min=1, max=MOST_TOKENS, help="Instead of a file: tokens of the prompt, about."
+        ),
     ] = None,
     config: Annotated[
         Path | None,

@@ -106,7 +106,8 @@ class Reply(Connection):
 
     def watch(self, lost: Callable[[], object] | None) -> None:
         """See Connection."""
-        protocol = self._cycle.transport.get_protocol()
+        # Not by the transport: uvloop's lets go of its protocol when the connection is lost.
+        protocol = getattr(self._cycle.on_response, "__self__", None)
         assert isinstance(protocol, ClientProtocol)
         protocol.watch(lost)
 

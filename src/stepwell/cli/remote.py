@@ -67,7 +67,7 @@ async def ask(
         raise NoAnswer(f"what answers at {client.base_url} is no stepwell gateway") from None
     error = document.get("error") if isinstance(document, dict) else None
     if response.status_code != httpx.codes.OK and isinstance(error, dict):
-        raise NoAnswer(f"{client.base_url} answers {response.status_code}: {error.get('message')}")
+        raise NoAnswer(f"the gateway answers {response.status_code}: {error.get('message')}")
     if not isinstance(document, dict) or not str(document.get("object")).startswith("stepwell."):
         raise NoAnswer(f"what answers at {client.base_url} is no stepwell gateway")
     return document

@@ -9,7 +9,7 @@ from stepwell.chat import ChatRequest
 from stepwell.clock import Deadline
 from stepwell.providers.catalogue import choosing_fields
 from stepwell.routing.chain import Step
-from stepwell.routing.fit import Needs, fit, refuse_choosing
+from stepwell.routing.fit import Needs, fit, refuse_choosing, refuse_hosted
 from stepwell.routing.line import Place
 from stepwell.routing.trail import Trail
 
@@ -70,4 +70,5 @@ def able_steps(call: Call) -> Sequence[Step]:
     request = call.request
     if call.free_only:
         refuse_choosing(filter(request.has, request.fields), choosing_fields())
+        refuse_hosted(request.hosted_tools)
     return fit(call.steps, call.needs)

@@ -17,7 +17,7 @@ from stepwell.quota.ledger import (
     Reservation,
     Wait,
 )
-from stepwell.routing.line import Place
+from stepwell.routing.line import Place, soonest
 from stepwell.waiting import WaitingRoom
 
 # Before the second pass: long enough for a connection or a worker to come back, short beside any
@@ -106,15 +106,17 @@ class Reservations:
 
     async def preview(self, call: Call, targets: Sequence[Reservable]) -> tuple[Preview, bool]:
         """Return what the ledger would answer now, and whether the call would line up or wait."""
-        deadline = self._waits_until(call)
+        deadline = self._deadline(call, may_wait=True)
         seen = await self._ledger.preview(
             targets,
             call.request.tokens,
             arrived=call.arrived,
             waits_until=max(deadline, call.held_from),
         )
-        waits = not self._waiting.is_free(targets) or (seen.taken is None and deadline > -inf)
-        return seen, waits
+        if not self._waiting.is_free(targets):
+            return seen, True
+        in_time = -inf < deadline and soonest(seen.blocks) <= deadline
+        return seen, seen.taken is None and (seen.waits or in_time)
 
     async def blocks(self, call: Call, last: Exhausted | None = None) -> dict[str, Block]:
         """Return what stands in the way of each target, by key.

@@ -129,7 +129,7 @@ class MemoryLedger:
         chosen = choose(list(filter(None, standings)), now, waits_until)
         if isinstance(chosen, int):
             return Preview(chosen, blocks)
-        return Preview(None, blocks, chosen.until)
+        return Preview(None, blocks, chosen.until, waits=isinstance(chosen, Wait))
 
     def observe(self, reservation: Reservation, readings: Sequence[Reading]) -> None:
         held = _running(reservation)

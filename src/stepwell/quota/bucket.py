@@ -54,11 +54,18 @@ class Bucket:
     def set(self, level: float, moment: float) -> None:
         self._level, self._at = min(level, self._most), moment
 
-    def meet(self, other: Self, others_rate: float, rate: float, *, is_most: bool) -> None:
-        """Hold no more than another one now, or no less."""
+    def meet(self, other: Self, others_rate: float, rate: float, *, larger: float) -> None:
+        """Have no less room from now on than another one; hold no less where neither has an end.
+
+        Args:
+            other: The other one.
+            others_rate: It drains so much in a second.
+            rate: And this one.
+            larger: By so much more fits into this one.
+        """
         at = max(self._at, other.changed)
-        mine, theirs = self.level(at, rate), other.level(at, others_rate)
-        self.set(min(mine, theirs) if is_most else max(mine, theirs), at)
+        mine, theirs = self.level(at, rate), other.level(at, others_rate) + larger
+        self.set(min(mine, theirs) if self._most < inf else max(mine, theirs), at)
 
     def falls_to(self, level: float, now: float, rate: float) -> float:
         """Return the time from which at most `level` is in it; inf for never."""

@@ -54,7 +54,15 @@ class Standing:
     coming: float = inf
 
     @classmethod
-    def of(cls, block: Block, *, answered: bool, probe_at: float, flying: bool = False) -> Self:
+    def of(
+        cls,
+        block: Block,
+        *,
+        answered: bool,
+        probe_at: float,
+        flying: bool = False,
+        now: float = -inf,
+    ) -> Self:
         """Judge a block.
 
         Args:
@@ -62,8 +70,11 @@ class Standing:
             answered: The target has refused or failed a call since the request came in.
             probe_at: When it may be probed, as far as other requests' probes go.
             flying: Calls are in flight there, or at its account.
+            now: Monotonic time.
         """
         coming = _coming(block, flying=flying)
+        if coming <= now and block.until is None and not flying:
+            coming = inf  # it may have come already, and neither a moment nor an event will tell
         if block.hard:
             return cls(block, waits=block.is_ending, probe_at=inf, coming=coming)
         if not answered:

@@ -180,7 +180,7 @@ class Desk:
         opening = self._opening(block, now, tokens) if waits_until > -inf and not is_over else None
         if opening is not None and opening.holds(since, now):
             answered, probe_at = False, max(probe_at, opening.asked_at(now))
-        standing = Standing.of(block, answered=answered, probe_at=probe_at, flying=flying)
+        standing = Standing.of(block, answered=answered, probe_at=probe_at, flying=flying, now=now)
         if not self._probes:  # while one is out, it depends on who asks
             self.standings.keep(standing, blocks, now, tokens)
         return standing

@@ -138,11 +138,13 @@ class Preview:
             that one's block is not None.
         blocks: What stands in the way of each target asked for, in order; None where nothing does.
         until: If none: monotonic time at which to ask again; None if only an event can tell.
+        waits: If none: evidence is on its way, and the answer would be to wait for it.
     """
 
     taken: int | None
     blocks: tuple[Block | None, ...]
     until: float | None = None
+    waits: bool = False
 
 
 class Ended(StrEnum):

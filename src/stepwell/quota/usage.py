@@ -45,15 +45,14 @@ class _Kind(NamedTuple):
     most: float = inf
 
     def is_bounded_by(self, other: Self) -> bool:
-        """Tell whether it holds no more than another one that may hold more, or no less if less.
+        """Tell whether it surely has as much room as another one, if both have an end, or holds as much.
 
-        What drains slower holds more. So what was known by other bounds is not forgotten with the calls
-        that nobody remembers any more.
+        What drains slower holds more, and what is larger has more room. So what was known by other
+        bounds is not forgotten with the calls that nobody remembers any more.
         """
-        if not self.before:
-            return not other.before and other.rate >= self.rate
-        counts_as_much = other.most == inf or self.most < inf
-        return other.before > 0 and other.rate <= self.rate and counts_as_much
+        if self.most < inf:
+            return other.most < inf and other.rate <= self.rate
+        return not self.before and not other.before and other.rate >= self.rate
 
 
 class Usage:
@@ -411,7 +410,7 @@ class Usage:
             found = _filled(kind, self._source(kind))
             for other, bucket in self._buckets.items():
                 if kind.is_bounded_by(other):
-                    found.meet(bucket, other.rate, kind.rate, is_most=bool(kind.before))
+                    found.meet(bucket, other.rate, kind.rate, larger=kind.before - other.before)
             if len(self._buckets) >= _BUCKETS:
                 del self._buckets[next(iter(self._buckets))]  # the oldest
             self._buckets[kind] = found

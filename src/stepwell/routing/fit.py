@@ -18,6 +18,9 @@ from stepwell.routing.chain import Step
 # as much again as a provider counts; what exceeds even that does not fit.
 SURELY: Final = 1.5
 
+CLIENTS_TOOLS: Final = frozenset({"function", "custom"})
+"""Types of tools that the client runs. All others run at the provider."""
+
 
 class Needs(NamedTuple):
     """What a request asks of a step.
@@ -125,6 +128,24 @@ def refuse_choosing(fields: Iterable[str], choosing: Container[str]) -> None:
                 code="unsupported_parameter",
                 param=name,
             )
+
+
+def refuse_hosted(types: Iterable[str]) -> None:
+    """Refuse a request that may cost nothing and has a tool that runs at the provider.
+
+    Args:
+        types: Of such tools.
+
+    Raises:
+        BadRequest: With the code `unsupported_parameter`.
+    """
+    for name in types:
+        raise BadRequest(
+            f"Unsupported parameter: a tool of type {name!r} runs at the provider and may be a paid "
+            "service, and this request is free only.",
+            code="unsupported_parameter",
+            param="tools",
+        )
 
 
 def _refusal(steps: Sequence[Step], needs: Needs) -> BadRequest:

@@ -158,7 +158,7 @@ class _Wall:
         self.until = inf
 
     def note(self, place: Place, answer: Wait | Exhausted) -> None:
-        self.until = min(self.until, soonest(answer))
+        self.until = min(self.until, soonest(answer.blocks))
         if place.tokens <= self.tokens:
             self.tokens = place.tokens
             waits = isinstance(answer, Wait)
@@ -350,9 +350,9 @@ class Line:
         return larger.tokens > place.tokens and (is_newcomer or larger.passed >= MOST_PASSED)
 
 
-def soonest(answer: Wait | Exhausted) -> float:
+def soonest(blocks: Iterable[Block | None]) -> float:
     """Return the monotonic time of the soonest reset; -inf if it may be at any moment."""
-    return min(map(_may_end, answer.blocks), default=-inf)
+    return min(map(_may_end, filter(None, blocks)), default=-inf)
 
 
 def _may_end(block: Block) -> float:

@@ -5,11 +5,12 @@ looks at what was written before that, so it does not cause a second one either.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from stepwell.providers.catalogue import choosing_fields
+from stepwell.routing.fit import CLIENTS_TOOLS
 from stepwell.secrets import Secret
 from stepwell.settings.fields import placeholders
 from stepwell.settings.model import ProviderSettings, Shape, StepSettings
@@ -232,7 +233,7 @@ class _Checks:
                 if self._is_paid(step):
                     text = f"this step costs money, but the chain {name!r} is free_only"
                     self._problems.add(value, text)
-                for param in sorted(choosing_fields() & (step.params or {}).keys()):
+                for param in _costly(step.params or {}):
                     text = f"this may cost money, but the chain {name!r} is free_only"
                     self._problems.add(value.at(("params", param)), text)
 
@@ -266,6 +267,17 @@ class _Checks:
         whole = self._written[value.path]
         steps = whole.get("steps") or whole
         return bool(steps.elements())
+
+
+def _costly(params: Mapping[str, Any]) -> list[str]:
+    """Return the parameters by which a provider may choose another model or a paid service."""
+    tools = params.get("tools")
+    hosted = isinstance(tools, list) and any(map(_is_hosted, tools))
+    return sorted({*(choosing_fields() & params.keys()), *(["tools"] if hosted else [])})
+
+
+def _is_hosted(tool: Any) -> bool:
+    return isinstance(tool, dict) and tool.get("type", "function") not in CLIENTS_TOOLS
 
 
 def _names(tree: Value, section: str) -> list[str]:

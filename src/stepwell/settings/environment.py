@@ -159,11 +159,12 @@ def key_variables(variables: Collection[str], environ: Mapping[str, str]) -> lis
 
     A key that two of them hold comes once.
     """
-    first = next((name for name in variables if environ.get(name)), None)
+    filled = {name: value.strip() for name, value in environ.items() if value.strip()}
+    first = next((name for name in variables if name in filled), None)
     if first is None:
         return []
     names = [first, *(f"{first}_{number}" for number in range(2, MOST_KEYS + 1))]
-    by_key = {environ[name]: name for name in reversed(names) if environ.get(name)}
+    by_key = {filled[name]: name for name in reversed(names) if name in filled}
     return [name for name in names if name in by_key.values()]
 
 

@@ -134,7 +134,7 @@ def _history_fields(value: Any) -> Any:
 
 def _history_field(name: str) -> str:
     if name not in EXTRAS | THOUGHTS:
-        hint = did_you_mean(name, EXTRAS | THOUGHTS)
+        hint = did_you_mean(name, sorted(EXTRAS | THOUGHTS))
         raise mistake("this field is never left out", f"{name!r} is never left out{hint}")
     return name
 
@@ -298,5 +298,5 @@ FilePath = Annotated[str, AfterValidator(_file)]
 Name = Annotated[str, AfterValidator(_name)]
 UrlWord = Annotated[str, AfterValidator(_url_word)]
 ParamName = Annotated[str, AfterValidator(_param_name)]
-"""A body field that may be left out or be called otherwise."""
+"""A body field that may be set, left out, or called otherwise."""
 ModelName = Annotated[str, AfterValidator(_model_name)]

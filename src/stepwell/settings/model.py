@@ -224,7 +224,7 @@ class StepSettings(Part):
     chain: str | None = None
     timeout: Timeout | None = None
     cost: Literal["free", "paid"] | None = None
-    params: dict[str, Any] | None = None
+    params: dict[ParamName, Any] | None = None
     limits: tuple[LimitField, ...] | None = None
     concurrency: Count | None = None
     context: Count | None = None
@@ -315,14 +315,16 @@ class BodyLimits(Part):
     Attributes:
         max_body: Bytes. A message with several large images has about 20 MB.
         max_depth: Nested lists and objects.
+        max_in_flight: Requests at once, those that wait included; None is any number.
     """
 
     max_body: Size = 32 << 20
     max_depth: Count = 64
+    max_in_flight: Count | None = None
 
 
 class StateSettings(Part):
-    """Where quota is kept: this process (`memory://`) or a Redis that many processes share."""
+    """Where quota is kept: in this process (`memory://`), which is all that the gateway accepts."""
 
     url: StateUrl = Secret("memory://")
 

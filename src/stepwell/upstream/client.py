@@ -96,6 +96,10 @@ class Patience:
     idle: float
 
 
+# Statuses of refusals that are the client's to read.
+_NEEDS_WORDS: Final = frozenset({400, 422})
+
+
 class Endpoint:
     """One account's way to its provider, prepared once.
 
@@ -194,7 +198,7 @@ class Endpoint:
 
     async def _refusal(self, answer: Answer) -> Reply:
         told = dialects.undated(answer.headers)
-        body = await _read_all(answer, MAX_REFUSAL)
+        body = await _read_refusal(answer)
         name = answer.status, told, body
         if (known := self._familiar.get(name)) is not None:
             return known
@@ -323,6 +327,19 @@ async def _read_all(answer: Answer, most: int) -> bytes:
         if size > most:
             raise httpx.RemoteProtocolError(f"body of more than {most} bytes")
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _read_refusal(answer: Answer) -> bytes:
+    """Return the body; nothing where it cannot be read and the head has said enough.
+
+    Whoever is refused for the request's own sake is told why, so that one is not left without.
+    """
+    try:
+        return await _read_all(answer, MAX_REFUSAL)
+    except (httpx.HTTPError, httpx.StreamError, OSError):
+        if answer.status in _NEEDS_WORDS:
+            raise
+        return b""
 
 
 def _decode_or_text(body: bytes) -> Any:

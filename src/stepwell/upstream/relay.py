@@ -6,6 +6,7 @@ may carry an error, a finish or usage.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -39,6 +40,10 @@ DRAIN_SECONDS: Final = 0.25
 BREAKS: Final = (httpx.HTTPError, httpx.StreamError, OSError)
 
 DONE: Final = b"data: [DONE]\n\n"
+
+# Comments and blank lines, by which providers keep a connection alive while they let wait (DeepSeek,
+# OpenRouter); each end of a line by itself, so that no text makes the search slow.
+_KEEP_ALIVE: Final = re.compile(rb"(?:[\r\n]|:[^\r\n]*+)*+")
 
 
 def _lost(error: Exception) -> str:
@@ -150,9 +155,12 @@ class Relay:
                     except BREAKS as error:
                         self.broken = _lost(error)
                         break
+                    due = None
                     if is_even and is_plain(chunk):
                         piece = self._counted(chunk)
                     else:
+                        if is_even and _KEEP_ALIVE.fullmatch(chunk):
+                            due = idle.due  # the connection's sign of life, and not the model's
                         self._eof = not chunk
                         piece = self._relayed(chunk)
                         is_even, has_ended = self._is_even(), self._has_ended()
@@ -161,7 +169,7 @@ class Relay:
                     if piece:
                         idle.due = math.inf  # the writer's pace is no silence of the provider's
                         await sink.write(piece)
-                    idle.due = monotonic() + seconds
+                    idle.due = monotonic() + seconds if due is None else due
         except TimeoutError:
             if not idle.has_passed:
                 raise  # the writer's own

@@ -64,7 +64,28 @@ class Overlap:
         start = before.find(head, max(0, len(before) - len(said)))
         while start >= 0 and not said.startswith(before[start:]):
             start = before.find(head, start + 1)
-        return len(before) - start if start >= 0 else 0
+        repeated = len(before) - start if start >= 0 else 0
+        return 0 if self._goes_round(said, repeated) else repeated
+
+    def _goes_round(self, said: str, repeated: int) -> bool:
+        """Whether the text repeated itself before, so that it goes on with one more repeat.
+
+        A table, a refrain: it comes round every `period` characters, and `said` begins where it comes
+        round again. What was seen of a second round must be whole, or long, or all that there is
+        before a repeat: nobody who starts over leaves out a few letters.
+        """
+        before, end = self._before, len(self._before)
+        for period in range(1, repeated + 1):
+            seen = max(repeated, period + min(period, LEAST_OVERLAP))
+            if repeated < end < seen:
+                seen = end
+            if (
+                seen <= end
+                and said.startswith(before[end - period :])
+                and before[end - seen : end - period] == before[end - seen + period :]
+            ):
+                return True
+        return False
 
 
 class Splice:

@@ -71,7 +71,7 @@ def error_in(node: Node | None, body: Any) -> BodyError | None:
         return _read(node)
     if isinstance(body, str) and body.strip():
         return BodyError(message=_plain(body))
-    if _finished_in_error(body):
+    if _broken_choice(body):
         return BodyError(status=502, type="error")
     return None
 
@@ -85,7 +85,7 @@ def is_explicit(body: Any) -> bool:
         body = body[0] if body else None
     node = None if isinstance(body, str) else node_of(body)
     if node is None:
-        return _finished_in_error(body)
+        return _broken_choice(body) is not None
     if node is not body or node.get("object") == "error" or node.get("type") == "error":
         return True
     error = _read(node)
@@ -119,7 +119,8 @@ def _enveloped(body: Node) -> Node | None:
     errors = body.get("errors")
     if isinstance(errors, list) and errors and "choices" not in body:
         return errors[0] if isinstance(errors[0], dict) else {"message": errors[0]}
-    return None
+    error = (_broken_choice(body) or {}).get("error")
+    return error if isinstance(error, dict) and any(error.values()) else None
 
 
 def _flat(body: Node) -> Node | None:
@@ -156,7 +157,7 @@ def _message(node: Node) -> str:
     for name in _MESSAGE_NAMES:
         value = node.get(name)
         if isinstance(value, dict):
-            value = value.get("message")
+            value = value.get("message") or value.get("detail")  # the latter inside Mistral's 422
         if isinstance(value, list):
             value = "; ".join(_complaints(value))
         if isinstance(value, str) and value.strip():
@@ -181,11 +182,12 @@ def _reason(details: Any) -> str:
     return next(filter(None, reasons), "")
 
 
-def _finished_in_error(body: Any) -> bool:
-    """OpenRouter and Kilo end a broken answer with this finish reason."""
+def _broken_choice(body: Any) -> Node | None:
+    """OpenRouter and Kilo end a broken answer with this finish reason, and perhaps an error there."""
     choices = body.get("choices") if isinstance(body, dict) else None
     first = choices[0] if isinstance(choices, list) and choices else None
-    return isinstance(first, dict) and first.get("finish_reason") == "error"
+    is_broken = isinstance(first, dict) and first.get("finish_reason") == "error"
+    return first if is_broken else None
 
 
 def _plain(text: str) -> str:

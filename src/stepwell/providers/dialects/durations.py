@@ -22,7 +22,7 @@ a month's is worth a new question every two days."""
 
 _EPOCH_MS = 1e12
 _EPOCH_S = 1e9
-_NUMBER = r"[0-9]{1,18}(?:\.[0-9]{0,30})?"
+_NUMBER = r"[0-9]{1,40}(?:\.[0-9]{0,30})?"
 _COUNT = re.compile(r"(-?[0-9]{1,15})(?:\.[0-9]*)?\s*(?:$|;|,\s)")
 _PLAIN = re.compile(rf"-?{_NUMBER}")
 # The order of the units matters: `m` must not take the first letter of `ms` or `min`.
@@ -79,7 +79,7 @@ def number(value: object) -> float | None:
         return float(value) if _PLAIN.fullmatch(value) else None
     if isinstance(value, int | float) and not isinstance(value, bool):
         # Beyond this an int cannot become a float; the comparison also turns NaN away.
-        return float(value) if -1e18 < value < 1e18 else None
+        return float(value) if -1e40 < value < 1e40 else None
     return None
 
 

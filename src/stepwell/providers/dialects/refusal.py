@@ -41,6 +41,9 @@ _NO_ERROR = BodyError()
 _NO_DELAY = frozenset({About.TOO_LARGE, About.REQUEST})
 # What passes by itself; None is a server's fault.
 _PASSING = frozenset({About.RATE, About.CONCURRENCY, About.CAPACITY, None})
+# What passes only when somebody acts, and the shortest delay that is meant so, in seconds.
+_LASTING = frozenset({About.CREDIT, About.KEY, About.MODEL})
+_SHORTEST_BENCH = 300.0
 _WIDE = frozenset({About.CREDIT, About.KEY})  # a key's trouble is that of all its models
 _DELAY_FIELDS = (
     ("retry_after_ms", 1e-3),
@@ -119,7 +122,7 @@ def _of_refusal(
         _scope(heard, readings, customs),
         saying.paid,
         about,
-        " ".join(error.message[:1_000].split())[:_LONGEST_WORDS],
+        " ".join(error.message[:1_000].split())[:_LONGEST_WORDS].rstrip(),
         _size(about, error, named),
         False,
         others,
@@ -234,9 +237,9 @@ def _believed(
     """The told delay, where it says when to come back.
 
     A zero does not beside a counter that is empty (Azure), nor where a call of ours has to end first
-    (GitHub).
+    (GitHub); nor do the seconds that a front end adds to every 429 where money or a plan is missing.
     """
-    if about in _NO_DELAY:
+    if about in _NO_DELAY or (about in _LASTING and told is not None and told < _SHORTEST_BENCH):
         return None
     empty = about is About.RATE and any(reading.remaining == 0 for reading in readings)
     return None if told == 0 and (empty or about is About.CONCURRENCY) else told

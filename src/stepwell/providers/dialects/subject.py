@@ -74,7 +74,7 @@ _WORDS: tuple[tuple[About, tuple[str, ...]], ...] = (
             "(?:used all|depleted|exceeded) (?:available|(?:your )?(?:monthly )?included) credits",
             "out of credits|credits are (?:depleted|exhausted)",
             "spend(?:ing)? limit",  # xAI, as a 403
-            r"account balance is \$?-?0",  # Chutes
+            r"account balance is (?:\$?-?0|insufficient)",  # Chutes; SiliconFlow, as a 403
             "^1113$",  # Z.ai, as a 429
             "key limit exceeded",  # OpenRouter, as a 403: the key's own allowance of money
             "out of pollen|insufficient pollen",  # Pollinations
