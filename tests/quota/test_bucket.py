@@ -54,3 +54,11 @@ def test_what_a_course_begins_with_drains_as_well() -> None:
     assert course.level(10.0, 10.0) == 6.0
     assert course.level(10.0, LATER) == 0.0
     assert repr(course) == "<Course of 1 entries>"
+
+
+def test_a_course_has_in_it_what_comes_at_that_moment() -> None:
+    """However floats are rounded when a moment is moved by a window and back."""
+    moment = 1000.128
+    moved = moment + 24.0 - 24.0
+    assert moved > moment
+    assert Course([(moved, 2)], 1.0).level(moment, moment) == 2.0

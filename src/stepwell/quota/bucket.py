@@ -8,6 +8,8 @@ from typing import Self
 
 # Sums of floats miss by some 1e-13; a millionth of a unit is no theft.
 _EPSILON = 1e-6
+# What floats lose when a moment is moved by a window and back.
+_SAME = 1e-9
 
 
 class Bucket:
@@ -115,7 +117,7 @@ class Course:
 
     def level(self, until: float, moment: float) -> float:
         """Return what is in it at a moment, of what was poured in until another one."""
-        place = bisect_right(self._moments, until) - 1
+        place = bisect_right(self._moments, until + _SAME) - 1
         if place < 0 or not (level := self._levels[place]):
             return 0.0
         return max(0.0, level - self._rate * max(0.0, moment - self._moments[place]))
