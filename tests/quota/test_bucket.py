@@ -23,7 +23,7 @@ def test_a_course_is_that_of_the_bucket(
     """At each moment it has in it what a bucket would that was filled until then."""
     entries = entries_of(gaps)
     bucket = Bucket()
-    bucket.fill([entry for entry in entries if entry[0] <= until], rate)
+    bucket.fill([entry for entry in entries if entry[0] <= until + 1e-9], rate)
     level = Course(entries, rate).level(until, until + later)
     assert level == pytest.approx(bucket.level(until + later, rate), abs=1e-9)
 
