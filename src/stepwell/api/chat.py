@@ -51,10 +51,11 @@ class ChatCompletions:
             if call.request.stream:
                 await self._stream(call, presence, connection, send, scope[SEND])
             else:
-                with presence, await gateway.dispatcher.descend(call) as answer:
+                with presence, call:
+                    answer = await gateway.dispatcher.descend(call)
                     presence.stop()
-                    for message in _messages_of(answer):
-                        await send(message)
+                    await send(_start_of(call, answer))
+                    await scope[SEND]({"type": "http.response.body", "body": answer.body})
         finally:
             gateway.leave(presence)
         if presence.is_gone:
@@ -86,6 +87,7 @@ class ChatCompletions:
             max_wait=max_wait,
             free_only=free_only,
             held_from=held_from,
+            finish=gateway.dispatcher.finish,
         )
 
     async def _stream(
@@ -101,12 +103,16 @@ class ChatCompletions:
             doing=lambda: gateway.dispatcher.doing(call),
         ) as events:
             try:
-                with presence, await gateway.dispatcher.descend(call) as answer:
+                with presence, call:
+                    answer = await gateway.dispatcher.descend(call)
                     try:
-                        await events.open(answer_headers(answer))
+                        headers = answer_headers(answer.step, call.trail)
+                        await events.open(headers)
                         if events.was_early:
-                            await events.write(_story_of(answer))
+                            await events.write(_story_of(headers))
                         last = await answer.pour(events)
+                        if answer.relay.broken:
+                            last = await gateway.dispatcher.go_on(call, answer, events)
                         presence.stop()
                         await events.close(last)
                         await answer.drain()
@@ -129,26 +135,21 @@ class ChatCompletions:
         return b"data: " + self._gateway.redactor(body) + b"\n\n"
 
 
-def _messages_of(answer: Answer) -> tuple[Message, Message]:
-    """Return what tells the server a whole answer."""
-    body = answer.body
+def _start_of(call: Call, answer: Answer) -> Message:
+    """Return the start of a whole answer."""
     headers = [
         (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        *answer_headers(answer),
+        (b"content-length", b"%d" % len(answer.body)),
+        *answer_headers(answer.step, call.trail),
     ]
-    return (
-        {"type": "http.response.start", "status": 200, "headers": headers},
-        {"type": "http.response.body", "body": body, "more_body": False},
-    )
+    return {"type": "http.response.start", "status": 200, "headers": headers}
 
 
-def answer_headers(answer: Answer) -> Headers:
+def answer_headers(step: Step, trail: Trail) -> Headers:
     """Return the headers that say who answers, and how it came to that."""
-    step, trail = answer.step, answer.trail
     if len(trail.attempts) == 1 and not trail.waited:
         first = trail.attempts[0]
-        return [*_headers_at_once(step, first.outcome, first.status)]
+        return _headers_at_once(step, first.outcome, first.status)
     return [*_step_headers(step), *trail_headers(trail)]
 
 
@@ -164,7 +165,6 @@ def _step_headers(step: Step) -> Headers:
     return [target, (b"x-stepwell-paid", b"1")] if step.paid else [target]
 
 
-def _story_of(answer: Answer) -> bytes:
+def _story_of(headers: Headers) -> bytes:
     """Return as a comment what the headers could not say any more."""
-    lines = [b": %b: %b\n" % header for header in answer_headers(answer)]
-    return b"".join(lines) + b"\n"
+    return b"".join([b": %b: %b\n" % header for header in headers]) + b"\n"

@@ -1,16 +1,9 @@
-"""Answer: a reply on its way to the client, and the Sources that it comes from.
-
-A buffered answer has one source. So has a stream, unless it breaks and others go on with it.
-"""
+"""Answer: one target's reply on its way to the client."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from stepwell.chat import ChatRequest
-from stepwell.clock import Clock
-from stepwell.dispatch.call import Call
 from stepwell.quota.ledger import Ledger
 from stepwell.routing.verdict import Outcome, Verdict
 from stepwell.routing.waterfall import Send
@@ -27,10 +20,10 @@ _ENDS: Final = {
 }
 
 
-class Source:
-    """One target's reply: a whole body, or a stream to where it ends or breaks.
+class Answer:
+    """One target's reply: whole in `body`, or a stream to where it ends or breaks.
 
-    Whoever takes one closes it.
+    A stream holds quota and its upstream: whoever takes one closes it.
 
     Args:
         ledger: Is told what a stream came to.
@@ -67,13 +60,27 @@ class Source:
         assert self._stream is not None
         return self._stream.relay
 
-    @property
-    def is_bound(self) -> bool:
-        """Only the task that began to read the stream may go on."""
-        assert self._stream is not None
-        return self._stream.answer.is_bound
+    async def pour(self, sink: Sink) -> bytes:
+        """Write the stream, whole events at a time, to where it ends or breaks.
 
-    async def end(self) -> bytes:
+        Returns:
+            The last of it, which is to be sent together with the end; nothing where it broke.
+        """
+        assert self._stream is not None
+        relay = self._stream.relay
+        last = relay.ahead()
+        if not relay.is_done:
+            if last:
+                await sink.write(last)
+            # In a task of its own, because each event that it reads wakes all frames of a task down to
+            # the one that waits, and around this one stand those of the server, the host and ourselves.
+            # But only the task that began to read may go on where the stream is bound to it.
+            pouring = relay.pour(sink)
+            is_bound = self._stream.answer.is_bound
+            last = await (pouring if is_bound else asyncio.create_task(pouring, name=_POURING))
+        return last + await self._end()
+
+    async def _end(self) -> bytes:
         """After the relay's last piece: settle, and return what a whole stream still lacks."""
         assert self._stream is not None
         if self.relay.broken:
@@ -103,87 +110,3 @@ class Source:
         if tokens is None and outcome is not Outcome.ANSWER:
             tokens = self.prompt_tokens + self.relay.events
         self._ledger.settle(self._reservation, _ENDS[outcome].report(tokens))
-
-
-class Answer:
-    """What goes to the client: whole in `body`, or as a stream to `pour`.
-
-    Use it as a context manager: leaving it tells what the request ended with. A stream holds quota
-    and its upstream besides: whoever takes one closes it.
-
-    Args:
-        call: What it answers.
-        source: Where it comes from, at first.
-        clock: For all time.
-        go_on: Writes what follows where the source broke but for the last, which it returns, or
-            raises StreamBroken.
-        finish: Told at the end what the request ended with, an error or None.
-
-    Attributes:
-        step: Who answers.
-        trail: How it came to that.
-        body: The whole completion; empty for a stream.
-    """
-
-    def __init__(
-        self,
-        call: Call,
-        source: Source,
-        *,
-        clock: Clock,
-        go_on: Callable[[Call, Source, Sink], Awaitable[bytes]],
-        finish: Callable[[Call, BaseException | None, Source], object],
-    ) -> None:
-        self._call = call
-        self._source = source
-        self._clock = clock
-        self._go_on = go_on
-        self._finish = finish
-        self.step = source.step
-        self.trail = call.trail
-        self.body = source.body
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._finish(self._call, exc, self._source)
-
-    async def aclose(self) -> None:
-        """Settle the quota and let go of the upstream, wherever the stream stands."""
-        await self._source.aclose()
-
-    async def pour(self, sink: Sink) -> bytes:
-        """Write the stream, whole events at a time, to its true end.
-
-        Returns:
-            The last of it, which is to be sent together with the end.
-
-        Raises:
-            StreamBroken: It broke after content and no other model could go on.
-        """
-        source = self._source
-        relay = source.relay
-        last = relay.ahead()
-        if not relay.is_done:
-            if last:
-                await sink.write(last)
-            # In a task of its own, because each event that it reads wakes all frames of a task down to
-            # the one that waits, and around this one stand those of the server, the host and ourselves.
-            pouring = relay.pour(sink)
-            last = await (
-                pouring if source.is_bound else asyncio.create_task(pouring, name=_POURING)
-            )
-        missing = await source.end()
-        if relay.broken:
-            return await self._go_on(self._call, source, sink)
-        return last + missing
-
-    async def drain(self) -> None:
-        """After the last piece was sent: let the upstream end, so that its connection is kept."""
-        await self._source.drain()

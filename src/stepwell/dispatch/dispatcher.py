@@ -9,7 +9,7 @@ from itertools import count
 from typing import TypeAlias
 
 from stepwell.clock import Alarm, Clock, Deadline
-from stepwell.dispatch.answer import Answer, Source
+from stepwell.dispatch.answer import Answer
 from stepwell.dispatch.call import Call, able_steps
 from stepwell.dispatch.continuation import Continuation
 from stepwell.dispatch.end import exhaustion, finished, rejection, retry_after
@@ -103,29 +103,6 @@ class Dispatcher:
             RequestRejected: Providers refuse the request itself.
             AllProvidersExhausted: Nothing could serve, or not in time.
         """
-        try:
-            source = await self._descend(call)
-        except BaseException as error:
-            self._finish(call, error)
-            raise
-        return Answer(call, source, clock=self._clock, go_on=self._go_on, finish=self._finish)
-
-    async def explain(self, call: Call) -> Explanation:
-        """Say what `descend` would do first; do nothing, and change nothing."""
-        try:
-            steps = self._sizes.fitting(able_steps(call), call.request.tokens)
-        except BadRequest as refusal:
-            return rejected(call.steps, call.needs, refusal)
-        targets = [target for _, target in self._hops(steps)]
-        seen, waits = await self._reservations.preview(call, targets)
-        return explained(call.steps, call.needs, steps, targets, seen, waits=waits)
-
-    def doing(self, call: Call) -> str:
-        """Say what a request waits for, for the comments that keep its connection alive."""
-        return self._reservations.doing(call)
-
-    async def _descend(self, call: Call) -> Source:
-        """See `descend`; a continuation comes here too, as it is no request of its own."""
         call.steps = able_steps(call)
         if call.number is None:
             call.number = next(self._numbers)
@@ -147,8 +124,49 @@ class Dispatcher:
         move, reply = end.reply
         verdict = reply.verdict
         if verdict.rule.ended is Ended.SUCCESS or verdict.outcome is Outcome.EMPTY:
-            return Source(self._ledger, call.request, move, reply)
+            call.answer = Answer(self._ledger, call.request, move, reply)
+            return call.answer
         raise rejection(reply, call.trail, self._redact)
+
+    async def go_on(self, call: Call, broken: Answer, sink: Sink) -> bytes:
+        """Write what follows where a stream broke.
+
+        Returns:
+            The last of it, which is to be sent together with the end.
+
+        Raises:
+            StreamBroken: No other model could go on.
+        """
+        continuation = Continuation(
+            call,
+            broken,
+            is_allowed=self._resume,
+            clock=self._clock,
+            redact=self._redact,
+            descend=self.descend,
+        )
+        return await continuation.pour(sink)
+
+    def finish(self, call: Call, error: BaseException | None) -> None:
+        """Tell the observers that a request is over, and what it ended with."""
+        if self._observers:
+            event = finished(call, error, self._clock)
+            for observe in self._observers:
+                observe(event)
+
+    async def explain(self, call: Call) -> Explanation:
+        """Say what `descend` would do first; do nothing, and change nothing."""
+        try:
+            steps = self._sizes.fitting(able_steps(call), call.request.tokens)
+        except BadRequest as refusal:
+            return rejected(call.steps, call.needs, refusal)
+        targets = [target for _, target in self._hops(steps)]
+        seen, waits = await self._reservations.preview(call, targets)
+        return explained(call.steps, call.needs, steps, targets, seen, waits=waits)
+
+    def doing(self, call: Call) -> str:
+        """Say what a request waits for, for the comments that keep its connection alive."""
+        return self._reservations.doing(call)
 
     async def _walk(self, call: Call, waterfall: Waterfall[Sent]) -> Deliver[Sent] | GiveUp:
         """Carry out one move after the other. This is the loop."""
@@ -192,24 +210,3 @@ class Dispatcher:
         # Only those for which the request is probably not too large.
         fitting = self._sizes.fitting(call.steps, call.request.tokens)
         return exhaustion(call, retry_after(fitting, blocks, self._clock.monotonic()))
-
-    async def _go_on(self, call: Call, broken: Source, sink: Sink) -> bytes:
-        """Write what follows where a stream broke but for the last; see Continuation."""
-        continuation = Continuation(
-            call,
-            broken,
-            is_allowed=self._resume,
-            clock=self._clock,
-            redact=self._redact,
-            descend=self._descend,
-        )
-        return await continuation.pour(sink)
-
-    def _finish(
-        self, call: Call, error: BaseException | None, source: Source | None = None
-    ) -> None:
-        """Tell the observers that a request is over."""
-        if self._observers:
-            event = finished(call, error, source, self._clock)
-            for observe in self._observers:
-                observe(event)
