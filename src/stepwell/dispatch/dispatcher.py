@@ -170,7 +170,7 @@ class Dispatcher:
 
     async def _walk(self, call: Call, waterfall: Waterfall[Sent]) -> Deliver[Sent] | GiveUp:
         """Carry out one move after the other. This is the loop."""
-        move = waterfall.start()
+        move = waterfall.next()
         while True:
             match move:
                 case Reserve():
@@ -188,7 +188,7 @@ class Dispatcher:
                     return move
                 case Pause():
                     await pause(self._clock, call)
-                    move = waterfall.rested()
+                    move = waterfall.next()
                 case GiveUp() if self._reservations.is_patient(call):
                     # Later there may be room anywhere in the chain; what failed is tried again.
                     await self._reservations.rest(call, waterfall.failed)
