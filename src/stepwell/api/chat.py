@@ -7,7 +7,7 @@ from math import inf
 from starlette.types import Message, Receive, Scope, Send
 
 from stepwell.api import patience
-from stepwell.api.auth import HEADERS, SEND, principal_of
+from stepwell.api.auth import HEADERS, PRINCIPAL, SEND, Principal
 from stepwell.api.body import read_json_body
 from stepwell.api.connection import Connection, connection_of
 from stepwell.api.envelope import Headers, encode, envelope, trail_headers
@@ -64,7 +64,7 @@ class ChatCompletions:
     def _call(self, scope: Scope, headers: Mapping[bytes, bytes], request: ChatRequest) -> Call:
         """Return what a request asks for by its model, its headers, and who sends it."""
         gateway = self._gateway
-        principal = principal_of(scope)
+        principal: Principal = scope[PRINCIPAL]
         route = gateway.routes.resolve(
             request.model, allowed=principal.chains, pin_any=principal.pins
         )

@@ -4,6 +4,7 @@ Buffered and streamed requests share it. It ends with an Answer, or raises Reque
 AllProvidersExhausted; a cancellation at any await leaves nothing reserved and nothing open.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import TypeAlias
@@ -22,7 +23,6 @@ from stepwell.routing.asides import Asides
 from stepwell.routing.chain import Step
 from stepwell.routing.explanation import Explanation, explained, rejected
 from stepwell.routing.size import Sizes
-from stepwell.routing.trail import Attempt
 from stepwell.routing.verdict import Outcome
 from stepwell.routing.waterfall import (
     Deliver,
@@ -52,7 +52,7 @@ class Dispatcher:
         queue_size: Requests that may wait for quota at once.
         resume: Let another model go on with a broken stream.
         redact: Takes secrets out of a text.
-        log: Told of every attempt.
+        logger: Gets a line for every attempt.
         observers: Told of every attempt and of every request's end.
 
     Attributes:
@@ -70,7 +70,7 @@ class Dispatcher:
         queue_size: int,
         resume: bool,
         redact: Callable[[str], str],
-        log: Callable[[Attempt], object],
+        logger: logging.Logger,
         observers: Iterable[Observer],
     ) -> None:
         self._clock = clock
@@ -92,7 +92,8 @@ class Dispatcher:
             sizes=self._sizes,
             asides=self.asides,
             redact=redact,
-            observers=(log, *self._observers),
+            logger=logger,
+            observers=self._observers,
         )
 
     async def descend(self, call: Call) -> Answer:
@@ -174,9 +175,7 @@ class Dispatcher:
         while True:
             match move:
                 case Reserve():
-                    # What is held is delivered; nobody waits for something better.
-                    may_wait = waterfall.best_so_far() is None
-                    room = await self._reservations.take(call, move.targets, may_wait=may_wait)
+                    room = await self._reservations.take(call, move.targets, may_wait=move.may_wait)
                     if isinstance(room, Exhausted):
                         move = waterfall.exhausted(room)
                     else:

@@ -34,9 +34,15 @@ CHANCES: Final = 2
 
 
 class Reserve(msgspec.Struct):
-    """Ask the ledger for the first of these with room."""
+    """Ask the ledger for the first of these with room.
+
+    Attributes:
+        targets: In order.
+        may_wait: Nothing is held that could be delivered instead.
+    """
 
     targets: list[Target]
+    may_wait: bool
 
 
 class Send(msgspec.Struct):
@@ -119,7 +125,7 @@ class Waterfall(Generic[ReplyT]):
         """Return the first move, or the one after a pause."""
         if not self._left:
             return self._bottom(None)
-        return Reserve([target for _, target in self._left])
+        return Reserve([target for _, target in self._left], self._held is None)
 
     def reserved(self, reservation: Reservation) -> Send:
         for hop in self._left:

@@ -99,11 +99,10 @@ class Connection(asyncio.Protocol):
         self._has_no_body = has_no_body
         self._is_whole = body is not None
         self._head_size = 0
-        transport = self.transport
         if body is not None and len(body) > 1:
             self._write((head, *body))
         else:  # two buffers cost more than to join them
-            transport.write(head + body[0] if body else head)
+            self.transport.write(head + body[0] if body else head)
         return answer
 
     async def send(

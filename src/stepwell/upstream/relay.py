@@ -111,7 +111,7 @@ class Relay:
     async def look_ahead(self) -> None:
         """Read until the stream is an answer, has failed, or has ended; nothing is sent yet."""
         size = 0
-        while not (self._is_decided() or (self._eof and not self._rest)):
+        while self._rest or not self._eof:
             try:
                 chunk = self._rest or await self._body.read()
             except BREAKS as error:
@@ -126,9 +126,11 @@ class Relay:
                     self._held.append(event)
                 if self._is_decided():
                     self._late = events[number:]
-                    break
+                    return
             if size > MAX_HELD_BYTES or len(self._held) > MAX_HELD_EVENTS:
                 self.is_answer = True
+            if self._is_decided():
+                return
 
     async def pour(self, sink: Sink) -> bytes:
         """Write whole events in the bytes that came, until the stream has ended or broken.
