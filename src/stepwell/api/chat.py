@@ -55,7 +55,7 @@ class ChatCompletions:
                     answer = await gateway.dispatcher.descend(call)
                     presence.stop()
                     await send(_start_of(call, answer))
-                    await scope[SEND]({"type": "http.response.body", "body": answer.body})
+                    await scope[SEND]({"type": "http.response.body", "body": answer.reply.body})
         finally:
             gateway.leave(presence)
         if presence.is_gone:
@@ -106,12 +106,12 @@ class ChatCompletions:
                 with presence, call:
                     answer = await gateway.dispatcher.descend(call)
                     try:
-                        headers = answer_headers(answer.step, call.trail)
+                        headers = answer_headers(answer.move.step, call.trail)
                         await events.open(headers)
                         if events.was_early:
                             await events.write(_story_of(headers))
                         last = await answer.pour(events)
-                        if answer.relay.broken:
+                        if answer.stream.relay.broken:
                             last = await gateway.dispatcher.go_on(call, answer, events)
                         presence.stop()
                         await events.close(last)
@@ -139,8 +139,8 @@ def _start_of(call: Call, answer: Answer) -> Message:
     """Return the start of a whole answer."""
     headers = [
         (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(answer.body)),
-        *answer_headers(answer.step, call.trail),
+        (b"content-length", b"%d" % len(answer.reply.body)),
+        *answer_headers(answer.move.step, call.trail),
     ]
     return {"type": "http.response.start", "status": 200, "headers": headers}
 

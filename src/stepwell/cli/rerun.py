@@ -144,7 +144,7 @@ class Rerun:
                 async with aclosing(answer):
                     await self._clock.sleep(_seconds_of_speech(line))
                     await answer.pour(_Nowhere())
-                    if answer.relay.broken:
+                    if answer.stream.relay.broken:
                         await dispatcher.go_on(call, answer, _Nowhere())
 
     def _note(self, event: Event) -> None:

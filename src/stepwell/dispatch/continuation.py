@@ -52,7 +52,7 @@ class Continuation:
         self._clock = clock
         self._redact = redact
         self._descend = descend
-        self._splice = Splice(broken.relay.kept or (), broken.relay.text())
+        self._splice = Splice(broken.stream.relay.kept or (), broken.stream.relay.text())
         self._broke: list[Target] = []
 
     async def pour(self, sink: Sink) -> bytes:
@@ -66,35 +66,35 @@ class Continuation:
         """
         spliced = _Spliced(self._splice, sink)
         answer, last = self._first, b""
-        while answer.relay.broken:
+        while answer.stream.relay.broken:
             answer = await self._after(answer)
             async with aclosing(answer):
-                await sink.write(_resumed_by(answer.step))
+                await sink.write(_resumed_by(answer.move.step))
                 last = self._splice.feed(await answer.pour(spliced))
         return last
 
     async def _after(self, broken: Answer) -> Answer:
         """Return who goes on; see `pour`."""
-        self._broke.append(broken.target)
+        self._broke.append(broken.move.target)
         steps = self._steps(broken)
         if not steps:
-            raise broken_stream(broken.relay, self._redact)
+            raise broken_stream(broken.stream.relay, self._redact)
         onward = self._onward(broken, steps)
         try:
             return await self._descend(onward)
         except (AllProvidersExhausted, RequestRejected, BadRequest) as error:
-            raise broken_stream(broken.relay, self._redact) from error
+            raise broken_stream(broken.stream.relay, self._redact) from error
 
     def _steps(self, broken: Answer) -> list[Step]:
         """Return the steps that may go on; none if what was sent cannot be gone on with."""
-        if self._is_allowed and broken.relay.kept is not None and self._splice.text:
+        if self._is_allowed and broken.stream.relay.kept is not None and self._splice.text:
             return _able_to_go_on(self._call.steps, self._broke)
         return []
 
     def _onward(self, broken: Answer, steps: Sequence[Step]) -> Call:
         """Return the call by which another model goes on after all text so far."""
         splice, call = self._splice, self._call
-        splice.resume(prompt=broken.prompt_tokens, completion=broken.relay.events)
+        splice.resume(prompt=broken.request.prompt_tokens, completion=broken.stream.relay.events)
         call.doing = "a model that goes on"
         return msgspec.structs.replace(
             call,
