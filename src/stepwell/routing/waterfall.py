@@ -148,11 +148,10 @@ class Waterfall(Generic[ReplyT]):
     def judged(self, verdict: Verdict, reply: ReplyT) -> Move[ReplyT]:
         """Take in what the call came to."""
         assert self._sent is not None
-        hop = self._sent
-        self._left.remove(hop)
-        rule = verdict.rule
+        hop, rule = self._sent, verdict.rule
         if rule.then is Then.ANSWER:
             return Deliver(reply)
+        self._left.remove(hop)
         if rule.then is Then.NEXT:
             self._note(verdict.outcome, reply)
             if rule.accident:

@@ -239,7 +239,7 @@ class Relay:
 
     def _is_even(self) -> bool:
         """Whether the next chunk begins with an event, and one that may go out undecoded."""
-        return not (self._every_choice or self._splitter.holds)
+        return not (self._every_choice or self._splitter.held)
 
     def _is_decided(self) -> bool:
         """Whether it is known that there is an answer, or that there will be none."""
@@ -251,7 +251,7 @@ class Relay:
 
     def _first_of(self, chunk: bytes) -> tuple[Sequence[bytes], bytes]:
         """Return the first event of a chunk and the rest, or all events where that is not as easy."""
-        if not (self._splitter.holds or chunk.startswith(b"\n") or CR in chunk):
+        if not (self._splitter.held or chunk.startswith(b"\n") or CR in chunk):
             end = chunk.find(b"\n\n") + 2
             if end >= 2:
                 return (chunk[:end],), chunk[end:]
@@ -272,7 +272,7 @@ class Relay:
 
     def _relayed(self, chunk: bytes) -> bytes:
         """Return what goes out of the next bytes: as they are, as far as they only carry content."""
-        if is_one_data_line(chunk) and not self._splitter.holds:
+        if is_one_data_line(chunk) and not self._splitter.held:
             return self._sifted([chunk])
         plain = 0
         if self._is_even() and not self._has_ended():
