@@ -30,14 +30,17 @@ class ChatCompletions:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._limits = gateway.settings.limits
-        self._queue = gateway.settings.queue
+        # Read once: an attribute of a settings model is found by a search of its own.
+        limits, queue = gateway.settings.limits, gateway.settings.queue
+        self._max_body, self._max_depth = limits.max_body, limits.max_depth
+        self._max_wait, self._allow_wait = queue.max_wait, queue.allow_wait
+        self._ping = gateway.settings.streams.ping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gateway, limits = self._gateway, self._limits
+        gateway = self._gateway
         headers: Mapping[bytes, bytes] = scope[HEADERS]
         body = await read_json_body(
-            headers, receive, max_body=limits.max_body, max_depth=limits.max_depth
+            headers, receive, max_body=self._max_body, max_depth=self._max_depth
         )
         call = self._call(scope, headers, ChatRequest(body))
         del body  # a large one is held by the request alone
@@ -68,12 +71,11 @@ class ChatCompletions:
         route = gateway.routes.resolve(
             request.model, allowed=principal.chains, pin_any=principal.pins
         )
-        queue = self._queue
-        max_wait, free_only = queue.max_wait, route.free_only
+        max_wait, free_only = self._max_wait, route.free_only
         arrived = held_from = gateway.clock.monotonic()
         if patience.HEADER in headers:
             max_wait = max_wait_of(
-                headers[patience.HEADER], default=max_wait, allowed=queue.allow_wait
+                headers[patience.HEADER], default=max_wait, allowed=self._allow_wait
             )
             held_from = arrived if max_wait else -inf
         if FREE_ONLY in headers:
@@ -99,7 +101,7 @@ class ChatCompletions:
             send,
             connection,
             clock=gateway.clock,
-            ping=gateway.settings.streams.ping,
+            ping=self._ping,
             doing=lambda: gateway.dispatcher.doing(call),
         ) as events:
             try:
