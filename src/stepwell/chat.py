@@ -90,6 +90,7 @@ class ChatRequest:
         stream: It asked for a stream.
         wants_usage: It asked for the usage event at the end of a stream.
         choices: How many answers it asked for (`n`).
+        capabilities: What a model must be able to do: of `vision`, `tools`, `json`.
         max_tokens: The longest answer it takes, in tokens; None if it did not say.
         prompt_tokens: Estimated tokens of the prompt.
         tokens: Estimated tokens of prompt and answer.
@@ -104,10 +105,10 @@ class ChatRequest:
     """
 
     __slots__ = (
-        "_capabilities",
         "_history",
         "_options",
         "_payloads",
+        "capabilities",
         "choices",
         "fields",
         "max_tokens",
@@ -124,7 +125,6 @@ class ChatRequest:
         self._payloads = payloads
         self.fields = fields = parse_fields(body)
         self._history = History(fields) if holds_trace(body) else None
-        self._capabilities: frozenset[str] | None = None
         said: dict[str, Any] = {}
         for name in _READ:
             if name in fields:
@@ -139,20 +139,17 @@ class ChatRequest:
             raise _no_messages(fields.get("messages"))
         self.prompt_tokens = estimate_tokens(body, 0)
         self.tokens = self.prompt_tokens + self.choices * estimate_answer(self.max_tokens)
+        self.capabilities = self._needed()
 
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """What a model must be able to do: of `vision`, `tools`, `json`."""
-        if self._capabilities is not None:
-            return self._capabilities
+    def _needed(self) -> frozenset[str]:
+        """Return what a model must be able to do."""
         needed = ["vision"] if _IMAGE.search(self.fields["messages"]) else []
         if not _ASKS_FOR_MORE.isdisjoint(self.fields):
             if self.has("tools") or self.has("functions"):
                 needed.append("tools")
             if self.has("response_format") and self._answer_format() in _JSON_FORMATS:
                 needed.append("json")
-        self._capabilities = frozenset(needed)
-        return self._capabilities
+        return frozenset(needed)
 
     def has(self, name: str) -> bool:
         """Whether a field is there and says something."""

@@ -59,7 +59,8 @@ class Answer(msgspec.Struct):
         Returns:
             The last of it, which is to be sent together with the end; nothing where it broke.
         """
-        relay, upstream = self.stream.relay, self.stream.answer
+        stream = self.stream
+        relay, upstream = stream.relay, stream.answer
         last = relay.ahead()
         if not relay.is_done:
             if last:
@@ -69,21 +70,18 @@ class Answer(msgspec.Struct):
             # unless the sink takes nearly all of them by itself, or the upstream is bound to this task.
             pouring, stays = relay.pour(sink), sink.pushes or upstream.is_bound
             last = await (pouring if stays else asyncio.create_task(pouring, name=_POURING))
-        return last + await self._end()
-
-    async def _end(self) -> bytes:
-        """After the relay's last piece: settle, and return what a whole stream still lacks."""
-        if self.stream.relay.broken:
+        if relay.broken:
             self._settle(Outcome.BROKEN)
-            await self.stream.answer.aclose()
+            await upstream.aclose()
             return b""
         self._settle(Outcome.ANSWER)
-        return b"" if self.stream.relay.is_done else DONE
+        return last if relay.is_done else last + DONE
 
     async def drain(self) -> None:
         """After the last piece was sent: let the upstream end, so that its connection is kept."""
-        if not self.stream.answer.is_complete:
-            await self.stream.relay.drain()
+        stream = self.stream
+        if not stream.answer.is_complete:
+            await stream.relay.drain()
 
     async def aclose(self) -> None:
         """Settle the quota and let go of the upstream, wherever the stream stands."""
