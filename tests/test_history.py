@@ -45,7 +45,7 @@ def result(call_id: Any) -> dict[str, Any]:
 def cleaned(rules: HistoryRules, *messages: Any, **fields: Any) -> Any:
     """Return the fields of a request as a provider with these rules gets them."""
     body = json.dumps({"messages": messages, **fields}).encode()
-    taken = History(parse_fields(body), body).fields_for(rules)
+    taken = History(parse_fields(body)).fields_for(rules)
     return {name: json.loads(bytes(raw)) for name, raw in taken.items()}
 
 
@@ -233,7 +233,7 @@ PLAIN = b"""{"messages" : [
 def test_a_request_with_nothing_to_clean_is_not_decoded(name: str) -> None:
     """Its bytes stay the client's, whatever the text speaks of."""
     fields = parse_fields(PLAIN)
-    assert History(fields, PLAIN).fields_for(RULES[name])["messages"] is fields["messages"]
+    assert History(fields).fields_for(RULES[name])["messages"] is fields["messages"]
 
 
 @pytest.mark.parametrize("quotes", [0, 2_000])
@@ -251,11 +251,11 @@ def test_what_breaks_no_rule_keeps_its_bytes() -> None:
     kept = b'{"role": "assistant", "tool_calls" : [{"id":"aB3dE6gH9","x":1.10}], "content":null}'
     thought = b'{"role":"assistant","content":"Yes.","reasoning":"Hm.","x": 1.10}'
     body = b'{"messages": [' + kept + b"," + thought + b"]}"
-    history = History(parse_fields(body), body)
+    history = History(parse_fields(body))
     messages = bytes(history.fields_for(MISTRAL)["messages"])
     assert messages == b"[" + kept + b',{"role":"assistant","content":"Yes.","x":1.10}]'
     other = b'{"messages": [' + kept + b"]}"
-    openrouter = History(parse_fields(other), other)
+    openrouter = History(parse_fields(other))
     assert (
         openrouter.fields_for(MISTRAL)["messages"] is openrouter.fields_for(UNTOUCHED)["messages"]
     )
@@ -264,7 +264,7 @@ def test_what_breaks_no_rule_keeps_its_bytes() -> None:
 def test_each_kind_of_rules_cleans_once() -> None:
     """However many steps of a chain share them, and however often they are asked."""
     body = json.dumps({"messages": [calls(call(LONG_ID))]}).encode()
-    history = History(parse_fields(body), body)
+    history = History(parse_fields(body))
     first = history.fields_for(RULES["openai"])
     assert history.fields_for(HistoryRules(at_most(40))) is first
     assert history.fields_for(MISTRAL) is not first

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from stepwell.errors import BadRequest
-from stepwell.history import Fields, History
+from stepwell.history import Fields, History, holds_trace
 from stepwell.payloads import put_back, take_out
 from stepwell.quota.estimate import estimate_answer, estimate_tokens
 from stepwell.routing.chain import AS_IT_IS, Adaptation, Step
@@ -42,6 +42,7 @@ _BEYOND_TEXT: Final = frozenset(
     {"tools", "functions", "response_format", "logprobs", "audio", "modalities"}
 )
 _NO_FIELDS: Final[Fields] = {}
+_TRUE: Final = msgspec.Raw(b"true")
 
 # Bytes of a body in which it is worth to look for payloads.
 _LARGE: Final = 16 * 1024
@@ -89,6 +90,7 @@ class ChatRequest:
         stream: It asked for a stream.
         wants_usage: It asked for the usage event at the end of a stream.
         choices: How many answers it asked for (`n`).
+        capabilities: What a model must be able to do: of `vision`, `tools`, `json`.
         max_tokens: The longest answer it takes, in tokens; None if it did not say.
         prompt_tokens: Estimated tokens of the prompt.
         tokens: Estimated tokens of prompt and answer.
@@ -103,10 +105,10 @@ class ChatRequest:
     """
 
     __slots__ = (
-        "_capabilities",
         "_history",
         "_options",
         "_payloads",
+        "capabilities",
         "choices",
         "fields",
         "max_tokens",
@@ -122,8 +124,7 @@ class ChatRequest:
             body, payloads = take_out(body)
         self._payloads = payloads
         self.fields = fields = parse_fields(body)
-        self._history = History(fields, body)
-        self._capabilities: frozenset[str] | None = None
+        self._history = History(fields) if holds_trace(body) else None
         said: dict[str, Any] = {}
         for name in _READ:
             if name in fields:
@@ -133,26 +134,22 @@ class ChatRequest:
         self.choices = _choices(said.get("n")) if "n" in said else 1
         self.max_tokens = _ceiling(said.get("max_completion_tokens"), said.get("max_tokens"))
         self._options: Fields = said.get("stream_options") or _NO_FIELDS
-        usage = self._options.get("include_usage") if self._options else None
-        self.wants_usage = _text(usage) == b"true"
+        self.wants_usage = bool(self._options) and self._options.pop("include_usage", None) == _TRUE
         if "messages" not in fields or not _SOME_MESSAGES.match(fields["messages"]):
             raise _no_messages(fields.get("messages"))
         self.prompt_tokens = estimate_tokens(body, 0)
         self.tokens = self.prompt_tokens + self.choices * estimate_answer(self.max_tokens)
+        self.capabilities = self._needed()
 
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """What a model must be able to do: of `vision`, `tools`, `json`."""
-        if self._capabilities is not None:
-            return self._capabilities
+    def _needed(self) -> frozenset[str]:
+        """Return what a model must be able to do."""
         needed = ["vision"] if _IMAGE.search(self.fields["messages"]) else []
         if not _ASKS_FOR_MORE.isdisjoint(self.fields):
             if self.has("tools") or self.has("functions"):
                 needed.append("tools")
             if self.has("response_format") and self._answer_format() in _JSON_FORMATS:
                 needed.append("json")
-        self._capabilities = frozenset(needed)
-        return self._capabilities
+        return frozenset(needed)
 
     def has(self, name: str) -> bool:
         """Whether a field is there and says something."""
@@ -188,7 +185,8 @@ class ChatRequest:
 
     def parts_for(self, step: Step) -> list[bytes | memoryview]:
         """Return the same in parts, of which large payloads are views of what the client sent."""
-        fields = dict(self._history.fields_for(step.history))
+        history = self._history
+        fields = dict(self.fields if history is None else history.fields_for(step.history))
         fields["model"] = _raw_text(step.model)
         if step.adaptation is not AS_IT_IS:
             _adapt(fields, step.adaptation)  # before the step's parameters, which were meant for it
@@ -209,9 +207,9 @@ class ChatRequest:
         return ChatRequest(encode(fields), self._payloads)
 
     def _ask_for_usage(self, fields: Fields, step: Step) -> None:
-        options = {k: v for k, v in self._options.items() if k != "include_usage"}
+        options = self._options
         if step.usage:
-            options["include_usage"] = msgspec.Raw(b"true")
+            options = {**options, "include_usage": _TRUE}
         if options:
             fields["stream_options"] = msgspec.Raw(encode(options))
         else:

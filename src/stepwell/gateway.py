@@ -23,7 +23,6 @@ from stepwell.providers.dialects import dialect
 from stepwell.quota.ledger import Ledger
 from stepwell.quota.reading import Hint
 from stepwell.routing.chain import Routes, Step, Target
-from stepwell.routing.trail import Attempt
 from stepwell.secrets import Redactor, Secret
 from stepwell.settings import Account, ProviderSettings, Settings
 from stepwell.trace import Recorder
@@ -96,7 +95,7 @@ class Gateway:
             queue_size=settings.queue.max_size,
             resume=settings.streams.on_break == "resume",
             redact=self.redactor,
-            log=self._log,
+            logger=self.logger,
             observers=(*observers, *((self._recorder,) if self._recorder else ())),
         )
 
@@ -274,10 +273,6 @@ class Gateway:
         return Endpoint(
             line, dialect=dialect(provider.dialect), clock=self.clock, patience=patience
         )
-
-    def _log(self, attempt: Attempt) -> None:
-        if self.logger.isEnabledFor(logging.DEBUG):
-            self.logger.debug("%s %s %s", attempt, attempt.words, attempt.account)
 
 
 def _targets(routes: Routes) -> tuple[Target, ...]:

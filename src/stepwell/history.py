@@ -66,27 +66,22 @@ class _Message:
 
 
 class History:
-    """See the module's text.
+    """See the module's text; of use for a request that `holds_trace`.
 
     Args:
         fields: A request's, each in its own bytes; `messages` among them.
-        body: The whole that they are parts of.
     """
 
-    __slots__ = ("_body", "_cleaned", "_fields", "_is_plain", "_messages")
+    __slots__ = ("_cleaned", "_fields", "_messages")
 
-    def __init__(self, fields: Fields, body: bytes) -> None:
+    def __init__(self, fields: Fields) -> None:
         self._fields = fields
-        self._body = body
         self._messages: list[_Message] | None = None
         self._cleaned: dict[HistoryRules, Fields] = {}
-        self._is_plain: bool | None = None  # no rule is about anything in it
 
     def fields_for(self, rules: HistoryRules) -> Fields:
         """Return the request's fields as a provider takes them; the same object for equal rules."""
-        if self._is_plain is None:
-            self._is_plain = not holds_trace(self._body)
-        if self._is_plain or rules == UNTOUCHED:
+        if rules == UNTOUCHED:
             return self._fields
         cleaned = self._cleaned.get(rules)
         if cleaned is None:

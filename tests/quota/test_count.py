@@ -275,6 +275,17 @@ def test_a_reading_shows_the_kind_of_a_window() -> None:
     assert {law.kind for law in calls.count.belief.laws} == {Kind.BUCKET, Kind.FIXED}
 
 
+def test_a_reading_that_no_law_fits_ends_what_was_proven() -> None:
+    """Three calls of a minute are gone after twelve seconds: the window was only presumed."""
+    calls = Calls()
+    calls.serve(0.0, 1.0, 2.0)
+    calls.refuse(3.0, 57.5)
+    assert calls.is_hard(4.0)
+    calls.count.hear(reading(limit=3, remaining=2, reset=5.0), 12.0, 12.0, served=True)
+    assert calls.count.is_misread
+    assert not calls.is_hard(12.0)
+
+
 def test_a_silent_count_listens_to_a_reading() -> None:
     """A limit that was given up holds again as soon as the provider names it."""
     calls = Calls()

@@ -32,10 +32,10 @@ def descent(steps: Sequence[Step]) -> Waterfall[str]:
 
 def play(waterfall: Waterfall[str], outcomes: Sequence[tuple[str, Outcome | str]]) -> Move[str]:
     """Play against `(account, outcome)` in turn; "dry" is the ledger's Exhausted."""
-    move = waterfall.start()
+    move = waterfall.next()
     for account, outcome in outcomes:
         if isinstance(move, Pause):
-            move = waterfall.rested()
+            move = waterfall.next()
         assert isinstance(move, Reserve)
         if outcome == "dry":
             move = waterfall.exhausted(Exhausted(9.0, ()))
@@ -55,7 +55,7 @@ def asked(move: Move[str]) -> list[str]:
 
 def test_all_targets_of_all_steps_are_asked_for_in_order() -> None:
     """A step with three keys is three targets."""
-    assert asked(descent([step("a", keys=3), step("b")]).start()) == ["a", "a#2", "a#3", "b"]
+    assert asked(descent([step("a", keys=3), step("b")]).next()) == ["a", "a#2", "a#3", "b"]
 
 
 def test_a_failed_target_is_left_out_of_the_rest_of_the_pass() -> None:
@@ -75,7 +75,7 @@ def test_accidents_get_a_second_pass_and_refusals_do_not() -> None:
     waterfall = descent([step("a"), step("b"), step("c")])
     outcomes = [("a", Outcome.UNREACHABLE), ("b", Outcome.RATE_LIMITED), ("c", "dry")]
     assert play(waterfall, outcomes) == Pause()
-    assert asked(waterfall.rested()) == ["a", "c"]
+    assert asked(waterfall.next()) == ["a", "c"]
 
 
 def test_there_is_no_third_pass() -> None:
@@ -168,7 +168,7 @@ def test_a_pass_after_a_wait_goes_on_like_any_other() -> None:
 def test_a_word_that_is_not_kept_is_trusted_only_so_often(hint: Hint, times: int) -> None:
     """Where nothing was told, the ledger alone decides how often a request comes back."""
     waterfall = descent([step("a")])
-    move, verdict = waterfall.start(), Verdict(Outcome.RATE_LIMITED, hint)
+    move, verdict = waterfall.next(), Verdict(Outcome.RATE_LIMITED, hint)
     for _ in range(times):
         assert isinstance(move, Reserve)
         waterfall.reserved(Reservation(move.targets[0], 1, 0.0))

@@ -151,7 +151,7 @@ class RequireAuthentication:
         if inspect.isawaitable(principal):
             principal = await principal
         if principal:
-            scope[PRINCIPAL] = principal
+            scope[PRINCIPAL] = _principal_of(principal)
             await app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": "no valid API key"})
@@ -170,9 +170,8 @@ class RequireAuthentication:
         return any(route.matches(scope)[0] is not Match.NONE for route in self._public)
 
 
-def principal_of(scope: Scope) -> Principal:
-    """Return who asks; a host's own object counts for as much as it has of our attributes."""
-    principal = scope[PRINCIPAL]
+def _principal_of(principal: Any) -> Principal:
+    """Return whom a host's own object stands for, by as much as it has of our attributes."""
     if isinstance(principal, Principal):
         return principal
     chains = getattr(principal, "chains", None)

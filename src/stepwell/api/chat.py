@@ -7,7 +7,7 @@ from math import inf
 from starlette.types import Message, Receive, Scope, Send
 
 from stepwell.api import patience
-from stepwell.api.auth import HEADERS, SEND, principal_of
+from stepwell.api.auth import HEADERS, PRINCIPAL, SEND, Principal
 from stepwell.api.body import read_json_body
 from stepwell.api.connection import Connection, connection_of
 from stepwell.api.envelope import Headers, encode, envelope, trail_headers
@@ -30,14 +30,17 @@ class ChatCompletions:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._limits = gateway.settings.limits
-        self._queue = gateway.settings.queue
+        # Read once: an attribute of a settings model is found by a search of its own.
+        limits, queue = gateway.settings.limits, gateway.settings.queue
+        self._max_body, self._max_depth = limits.max_body, limits.max_depth
+        self._max_wait, self._allow_wait = queue.max_wait, queue.allow_wait
+        self._ping = gateway.settings.streams.ping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gateway, limits = self._gateway, self._limits
+        gateway = self._gateway
         headers: Mapping[bytes, bytes] = scope[HEADERS]
         body = await read_json_body(
-            headers, receive, max_body=limits.max_body, max_depth=limits.max_depth
+            headers, receive, max_body=self._max_body, max_depth=self._max_depth
         )
         call = self._call(scope, headers, ChatRequest(body))
         del body  # a large one is held by the request alone
@@ -51,10 +54,11 @@ class ChatCompletions:
             if call.request.stream:
                 await self._stream(call, presence, connection, send, scope[SEND])
             else:
-                with presence, await gateway.dispatcher.descend(call) as answer:
+                with presence, call:
+                    answer = await gateway.dispatcher.descend(call)
                     presence.stop()
-                    for message in _messages_of(answer):
-                        await send(message)
+                    await send(_start_of(call, answer))
+                    await scope[SEND]({"type": "http.response.body", "body": answer.reply.body})
         finally:
             gateway.leave(presence)
         if presence.is_gone:
@@ -63,16 +67,15 @@ class ChatCompletions:
     def _call(self, scope: Scope, headers: Mapping[bytes, bytes], request: ChatRequest) -> Call:
         """Return what a request asks for by its model, its headers, and who sends it."""
         gateway = self._gateway
-        principal = principal_of(scope)
+        principal: Principal = scope[PRINCIPAL]
         route = gateway.routes.resolve(
             request.model, allowed=principal.chains, pin_any=principal.pins
         )
-        queue = self._queue
-        max_wait, free_only = queue.max_wait, route.free_only
+        max_wait, free_only = self._max_wait, route.free_only
         arrived = held_from = gateway.clock.monotonic()
         if patience.HEADER in headers:
             max_wait = max_wait_of(
-                headers[patience.HEADER], default=max_wait, allowed=queue.allow_wait
+                headers[patience.HEADER], default=max_wait, allowed=self._allow_wait
             )
             held_from = arrived if max_wait else -inf
         if FREE_ONLY in headers:
@@ -86,6 +89,7 @@ class ChatCompletions:
             max_wait=max_wait,
             free_only=free_only,
             held_from=held_from,
+            finish=gateway.dispatcher.finish,
         )
 
     async def _stream(
@@ -97,16 +101,20 @@ class ChatCompletions:
             send,
             connection,
             clock=gateway.clock,
-            ping=gateway.settings.streams.ping,
+            ping=self._ping,
             doing=lambda: gateway.dispatcher.doing(call),
         ) as events:
             try:
-                with presence, await gateway.dispatcher.descend(call) as answer:
+                with presence, call:
+                    answer = await gateway.dispatcher.descend(call)
                     try:
-                        await events.open(answer_headers(answer))
+                        headers = answer_headers(answer.move.step, call.trail)
+                        await events.open(headers)
                         if events.was_early:
-                            await events.write(_story_of(answer))
+                            await events.write(_story_of(headers))
                         last = await answer.pour(events)
+                        if answer.stream.relay.broken:
+                            last = await gateway.dispatcher.go_on(call, answer, events)
                         presence.stop()
                         await events.close(last)
                         await answer.drain()
@@ -129,26 +137,21 @@ class ChatCompletions:
         return b"data: " + self._gateway.redactor(body) + b"\n\n"
 
 
-def _messages_of(answer: Answer) -> tuple[Message, Message]:
-    """Return what tells the server a whole answer."""
-    body = answer.body
+def _start_of(call: Call, answer: Answer) -> Message:
+    """Return the start of a whole answer."""
     headers = [
         (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        *answer_headers(answer),
+        (b"content-length", b"%d" % len(answer.reply.body)),
+        *answer_headers(answer.move.step, call.trail),
     ]
-    return (
-        {"type": "http.response.start", "status": 200, "headers": headers},
-        {"type": "http.response.body", "body": body, "more_body": False},
-    )
+    return {"type": "http.response.start", "status": 200, "headers": headers}
 
 
-def answer_headers(answer: Answer) -> Headers:
+def answer_headers(step: Step, trail: Trail) -> Headers:
     """Return the headers that say who answers, and how it came to that."""
-    step, trail = answer.step, answer.trail
     if len(trail.attempts) == 1 and not trail.waited:
         first = trail.attempts[0]
-        return [*_headers_at_once(step, first.outcome, first.status)]
+        return _headers_at_once(step, first.outcome, first.status)
     return [*_step_headers(step), *trail_headers(trail)]
 
 
@@ -164,7 +167,6 @@ def _step_headers(step: Step) -> Headers:
     return [target, (b"x-stepwell-paid", b"1")] if step.paid else [target]
 
 
-def _story_of(answer: Answer) -> bytes:
+def _story_of(headers: Headers) -> bytes:
     """Return as a comment what the headers could not say any more."""
-    lines = [b": %b: %b\n" % header for header in answer_headers(answer)]
-    return b"".join(lines) + b"\n"
+    return b"".join([b": %b: %b\n" % header for header in headers]) + b"\n"

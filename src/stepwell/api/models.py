@@ -6,7 +6,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stepwell.api.auth import principal_of
+from stepwell.api.auth import PRINCIPAL
 from stepwell.api.envelope import encode
 from stepwell.errors import UnknownModel
 from stepwell.gateway import Gateway
@@ -34,7 +34,7 @@ class Models:
         raise UnknownModel(f"There is no model {wanted!r}; GET /v1/models lists them.")
 
     def _visible(self, request: Request) -> Iterable[Listed]:
-        return self._gateway.routes.models(allowed=principal_of(request.scope).chains)
+        return self._gateway.routes.models(allowed=request.scope[PRINCIPAL].chains)
 
 
 def _model(model: Listed) -> dict[str, Any]:

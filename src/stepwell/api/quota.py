@@ -6,7 +6,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stepwell.api.auth import principal_of
+from stepwell.api.auth import PRINCIPAL
 from stepwell.api.envelope import block_fields, encode, instant, moment
 from stepwell.gateway import Gateway
 from stepwell.quota.ledger import LimitStatus, TargetStatus
@@ -24,7 +24,7 @@ class Quota:
 
     async def get(self, request: Request) -> Response:
         gateway = self._gateway
-        allowed = principal_of(request.scope).chains
+        allowed = request.scope[PRINCIPAL].chains
         chains = gateway.routes.usable(allowed)
         targets = {target.key: target for target in _targets(chains)}
         snapshot = await gateway.ledger.snapshot(tuple(targets.values()))

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
@@ -87,7 +87,9 @@ class EventStream:
         if self._pinging is not None:
             await self._ping_sent()
         if not self.is_open:
-            await self._open(headers)
+            since, self.quiet_since = self.quiet_since, math.inf
+            await self._begin(headers)
+            self.quiet_since = since
 
     def push(self, events: bytes) -> bool:
         """Send whole events at once, or return False: then nothing was sent."""
@@ -113,12 +115,10 @@ class EventStream:
             self._is_closed = True
             await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
-    async def _open(self, headers: Headers) -> None:
+    def _begin(self, headers: Headers) -> Awaitable[None]:
         self.is_open = True
-        since, self.quiet_since = self.quiet_since, math.inf
-        start = {"type": "http.response.start", "status": 200, "headers": SSE_HEADERS + headers}
-        await self._start(start)
-        self.quiet_since = since
+        headers = SSE_HEADERS + headers
+        return self._start({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def _ping_sent(self) -> None:
         """Wait until no ping is on its way: two parts of a response are not sent at once."""
@@ -140,7 +140,7 @@ class EventStream:
         try:
             if not self.is_open:
                 self.was_early = True
-                await self._open([])
+                await self._begin([])
             comment = f": waiting {waited:.0f}s for {self._doing()}\n\n".encode()
             if not self._is_closed:
                 await self._send({"type": "http.response.body", "body": comment, "more_body": True})

@@ -27,6 +27,9 @@ _VISIBLE: Final = bytes([9, *range(32, 127), *range(128, 256)])
 # Headers by which the one who sets them frames the body in another way, or ends the connection.
 _UNUSUAL: Final = frozenset((b"transfer-encoding", b"connection"))
 
+# Writes a header, its name and value.
+_LINE: Final = b"%b: %b\r\n".__mod__
+
 _CLOSE: Final = (b"connection", b"close")
 _OK: Final = 200
 
@@ -122,7 +125,7 @@ class Reply(Connection):
         else:
             is_framed = bool(body) and b"content-length" not in names
             headers.append((b"transfer-encoding", b"chunked"))
-        head = b"".join([b"%b: %b\r\n" % header for header in headers])
+        head = b"".join(map(_LINE, headers))
         is_ordinary = (
             is_framed
             and start["status"] == _OK

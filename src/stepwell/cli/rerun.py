@@ -125,6 +125,7 @@ class Rerun:
             route=route.name,
             max_wait=usual if line.max_wait is None else line.max_wait,
             free_only=line.free_only or route.free_only,
+            finish=self._gateway.dispatcher.finish,
         )
         with suppress(StepwellError):  # what it ended with, `_note` hears
             await self._answer(call, line)
@@ -136,12 +137,15 @@ class Rerun:
         return line_of(finished, usual_wait=usual)
 
     async def _answer(self, call: Call, line: Line) -> None:
-        answer = await self._gateway.dispatcher.descend(call)
-        with answer:
+        dispatcher = self._gateway.dispatcher
+        with call:
+            answer = await dispatcher.descend(call)
             if call.request.stream:
                 async with aclosing(answer):
                     await self._clock.sleep(_seconds_of_speech(line))
                     await answer.pour(_Nowhere())
+                    if answer.stream.relay.broken:
+                        await dispatcher.go_on(call, answer, _Nowhere())
 
     def _note(self, event: Event) -> None:
         if isinstance(event, Finished):

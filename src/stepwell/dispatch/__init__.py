@@ -1,9 +1,9 @@
 """Dispatch: carries requests down their chains. `routing` decides each move; here it is done.
 
+    answer         Deliver: a reply on its way to the client
     call           one request on its way
     reservations   Reserve: room at once, after evidence, or after a wait in the queue
     sender         Send: an upstream is called, the call settled and recorded
-    answer         Deliver: a reply on its way to the client
     end            what a request ends with: the client's error, the observers' record
     continuation   other models go on where a stream broke
     dispatcher     the one loop that awaits: asks for a move, carries it out, reports back

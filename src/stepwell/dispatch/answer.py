@@ -1,21 +1,16 @@
-"""Answer: a reply on its way to the client, and the Sources that it comes from.
-
-A buffered answer has one source. So has a stream, unless it breaks and others go on with it.
-"""
+"""Answer: one target's reply on its way to the client."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
+
+import msgspec
 
 from stepwell.chat import ChatRequest
-from stepwell.clock import Clock
-from stepwell.dispatch.call import Call
 from stepwell.quota.ledger import Ledger
 from stepwell.routing.verdict import Outcome, Verdict
 from stepwell.routing.waterfall import Send
-from stepwell.upstream.client import Reply
-from stepwell.upstream.relay import DONE, Relay
+from stepwell.upstream.client import OpenStream, Reply
+from stepwell.upstream.relay import DONE
 from stepwell.upstream.sink import Sink
 
 # The task's name; without one Python makes up a new one each time.
@@ -27,163 +22,78 @@ _ENDS: Final = {
 }
 
 
-class Source:
+class Answer(msgspec.Struct):
     """One target's reply: a whole body, or a stream to where it ends or breaks.
 
-    Whoever takes one closes it.
+    A stream holds quota and its upstream: whoever takes one closes it.
 
-    Args:
+    Attributes:
         ledger: Is told what a stream came to.
         request: What the target was asked.
         move: Which target it is, and the reservation.
         reply: What it answered.
-
-    Attributes:
-        step: Who answers.
-        target: With which of its accounts.
-        prompt_tokens: Estimated tokens of the prompt that it was given.
-        body: The whole completion; empty for a stream.
+        is_settled: The ledger was told.
     """
 
-    def __init__(self, ledger: Ledger, request: ChatRequest, move: Send, reply: Reply) -> None:
-        self._ledger = ledger
-        self._reservation = move.reservation
-        self._stream = reply.stream
-        self._tokens = reply.tokens
-        self._is_settled = False
-        self.step = move.step
-        self.target = move.target
-        self.prompt_tokens = request.prompt_tokens
-        self.body = reply.body
+    ledger: Ledger
+    request: ChatRequest
+    move: Send
+    reply: Reply
+    is_settled: bool = False
 
     @property
     def tokens(self) -> int | None:
         """Total tokens as the provider counted so far; None if it did not say."""
-        return self._tokens if self._stream is None else self._stream.relay.tokens
+        reply = self.reply
+        return reply.tokens if reply.stream is None else reply.stream.relay.tokens
 
     @property
-    def relay(self) -> Relay:
-        """What relays the stream."""
-        assert self._stream is not None
-        return self._stream.relay
-
-    @property
-    def is_bound(self) -> bool:
-        """Only the task that began to read the stream may go on."""
-        assert self._stream is not None
-        return self._stream.answer.is_bound
-
-    async def end(self) -> bytes:
-        """After the relay's last piece: settle, and return what a whole stream still lacks."""
-        assert self._stream is not None
-        if self.relay.broken:
-            self._settle(Outcome.BROKEN)
-            await self._stream.aclose()
-            return b""
-        self._settle(Outcome.ANSWER)
-        return b"" if self.relay.is_done else DONE
-
-    async def drain(self) -> None:
-        """After the last piece was sent: let the upstream end, so that its connection is kept."""
-        if self._stream is not None and not self._stream.answer.is_complete:
-            await self._stream.relay.drain()
-
-    async def aclose(self) -> None:
-        """Settle the quota and let go of the upstream, wherever the stream stands."""
-        if self._stream is not None:
-            self._settle(Outcome.ABANDONED)
-            await self._stream.aclose()
-
-    def _settle(self, outcome: Outcome) -> None:
-        """Tell the ledger what the stream came to; the first word counts."""
-        if self._is_settled:
-            return
-        self._is_settled = True
-        tokens = self.tokens
-        if tokens is None and outcome is not Outcome.ANSWER:
-            tokens = self.prompt_tokens + self.relay.events
-        self._ledger.settle(self._reservation, _ENDS[outcome].report(tokens))
-
-
-class Answer:
-    """What goes to the client: whole in `body`, or as a stream to `pour`.
-
-    Use it as a context manager: leaving it tells what the request ended with. A stream holds quota
-    and its upstream besides: whoever takes one closes it.
-
-    Args:
-        call: What it answers.
-        source: Where it comes from, at first.
-        clock: For all time.
-        go_on: Writes what follows where the source broke but for the last, which it returns, or
-            raises StreamBroken.
-        finish: Told at the end what the request ended with, an error or None.
-
-    Attributes:
-        step: Who answers.
-        trail: How it came to that.
-        body: The whole completion; empty for a stream.
-    """
-
-    def __init__(
-        self,
-        call: Call,
-        source: Source,
-        *,
-        clock: Clock,
-        go_on: Callable[[Call, Source, Sink], Awaitable[bytes]],
-        finish: Callable[[Call, BaseException | None, Source], object],
-    ) -> None:
-        self._call = call
-        self._source = source
-        self._clock = clock
-        self._go_on = go_on
-        self._finish = finish
-        self.step = source.step
-        self.trail = call.trail
-        self.body = source.body
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._finish(self._call, exc, self._source)
-
-    async def aclose(self) -> None:
-        """Settle the quota and let go of the upstream, wherever the stream stands."""
-        await self._source.aclose()
+    def stream(self) -> OpenStream:
+        """The stream, of one that is."""
+        assert self.reply.stream is not None
+        return self.reply.stream
 
     async def pour(self, sink: Sink) -> bytes:
-        """Write the stream, whole events at a time, to its true end.
+        """Write the stream, whole events at a time, to where it ends or breaks.
 
         Returns:
-            The last of it, which is to be sent together with the end.
-
-        Raises:
-            StreamBroken: It broke after content and no other model could go on.
+            The last of it, which is to be sent together with the end; nothing where it broke.
         """
-        source = self._source
-        relay = source.relay
+        stream = self.stream
+        relay, upstream = stream.relay, stream.answer
         last = relay.ahead()
         if not relay.is_done:
             if last:
                 await sink.write(last)
-            # In a task of its own, because each event that it reads wakes all frames of a task down to
-            # the one that waits, and around this one stand those of the server, the host and ourselves.
-            pouring = relay.pour(sink)
-            last = await (
-                pouring if source.is_bound else asyncio.create_task(pouring, name=_POURING)
-            )
-        missing = await source.end()
+            # Each event that is read wakes all frames of a task down to the one that waits, and around
+            # this one stand those of the server, the host and ourselves. So it gets a task of its own,
+            # unless the sink takes nearly all of them by itself, or the upstream is bound to this task.
+            pouring, stays = relay.pour(sink), sink.pushes or upstream.is_bound
+            last = await (pouring if stays else asyncio.create_task(pouring, name=_POURING))
         if relay.broken:
-            return await self._go_on(self._call, source, sink)
-        return last + missing
+            self._settle(Outcome.BROKEN)
+            await upstream.aclose()
+            return b""
+        self._settle(Outcome.ANSWER)
+        return last if relay.is_done else last + DONE
 
     async def drain(self) -> None:
         """After the last piece was sent: let the upstream end, so that its connection is kept."""
-        await self._source.drain()
+        stream = self.stream
+        if not stream.answer.is_complete:
+            await stream.relay.drain()
+
+    async def aclose(self) -> None:
+        """Settle the quota and let go of the upstream, wherever the stream stands."""
+        self._settle(Outcome.ABANDONED)
+        await self.stream.answer.aclose()
+
+    def _settle(self, outcome: Outcome) -> None:
+        """Tell the ledger what the stream came to; the first word counts."""
+        if self.is_settled:
+            return
+        self.is_settled = True
+        tokens = self.tokens
+        if tokens is None and outcome is not Outcome.ANSWER:
+            tokens = self.request.prompt_tokens + self.stream.relay.events
+        self.ledger.settle(self.move.reservation, _ENDS[outcome].report(tokens))

@@ -1,12 +1,15 @@
 """Call: one request on its way, and the steps that can serve it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
+from types import TracebackType
+from typing import Self
 
 import msgspec
 
 from stepwell.chat import ChatRequest
 from stepwell.clock import Deadline
+from stepwell.dispatch.answer import Answer
 from stepwell.providers.catalogue import choosing_fields
 from stepwell.routing.chain import Step
 from stepwell.routing.fit import Needs, fit, refuse_choosing, refuse_hosted
@@ -16,6 +19,8 @@ from stepwell.routing.trail import Trail
 
 class Call(msgspec.Struct):
     """One request on its way.
+
+    As a context manager it stands for the request's whole time: leaving it tells what it ended with.
 
     Attributes:
         request: What the client sent.
@@ -34,6 +39,8 @@ class Call(msgspec.Struct):
         was_turned_away: It could have waited, but the queue was full.
         route: The name by which it found its steps, for records.
         deadline: Of the search for an answer, while that runs.
+        answer: Who serves it, at first; None before there is one.
+        finish: Told at the end what it ended with, an error or None.
     """
 
     request: ChatRequest
@@ -51,6 +58,20 @@ class Call(msgspec.Struct):
     was_turned_away: bool = False
     route: str = ""
     deadline: Deadline | None = None
+    answer: Answer | None = None
+    finish: Callable[["Call", BaseException | None], object] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.finish is not None:
+            self.finish(self, exc)
 
     @property
     def needs(self) -> Needs:

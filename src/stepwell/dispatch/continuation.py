@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from stepwell.clock import Clock
-from stepwell.dispatch.answer import Source
+from stepwell.dispatch.answer import Answer
 from stepwell.dispatch.call import Call
 from stepwell.dispatch.end import Redact, broken_stream
 from stepwell.errors import AllProvidersExhausted, BadRequest, RequestRejected
@@ -39,12 +39,12 @@ class Continuation:
     def __init__(
         self,
         call: Call,
-        broken: Source,
+        broken: Answer,
         *,
         is_allowed: bool,
         clock: Clock,
         redact: Redact,
-        descend: Callable[[Call], Awaitable[Source]],
+        descend: Callable[[Call], Awaitable[Answer]],
     ) -> None:
         self._call = call
         self._first = broken
@@ -52,7 +52,7 @@ class Continuation:
         self._clock = clock
         self._redact = redact
         self._descend = descend
-        self._splice = Splice(broken.relay.kept or (), broken.relay.text())
+        self._splice = Splice(broken.stream.relay.kept or (), broken.stream.relay.text())
         self._broke: list[Target] = []
 
     async def pour(self, sink: Sink) -> bytes:
@@ -65,39 +65,36 @@ class Continuation:
             StreamBroken: Nobody can go on, or all that could have broken too.
         """
         spliced = _Spliced(self._splice, sink)
-        source, last = self._first, b""
-        while source.relay.broken:
-            source = await self._after(source)
-            async with aclosing(source):
-                await sink.write(_resumed_by(source.step))
-                if ahead := source.relay.ahead():
-                    await spliced.write(ahead)
-                last = await source.relay.pour(spliced)
-                last = self._splice.feed(last) + await source.end()
+        answer, last = self._first, b""
+        while answer.stream.relay.broken:
+            answer = await self._after(answer)
+            async with aclosing(answer):
+                await sink.write(_resumed_by(answer.move.step))
+                last = self._splice.feed(await answer.pour(spliced))
         return last
 
-    async def _after(self, broken: Source) -> Source:
+    async def _after(self, broken: Answer) -> Answer:
         """Return who goes on; see `pour`."""
-        self._broke.append(broken.target)
+        self._broke.append(broken.move.target)
         steps = self._steps(broken)
         if not steps:
-            raise broken_stream(broken.relay, self._redact)
+            raise broken_stream(broken.stream.relay, self._redact)
         onward = self._onward(broken, steps)
         try:
             return await self._descend(onward)
         except (AllProvidersExhausted, RequestRejected, BadRequest) as error:
-            raise broken_stream(broken.relay, self._redact) from error
+            raise broken_stream(broken.stream.relay, self._redact) from error
 
-    def _steps(self, broken: Source) -> list[Step]:
+    def _steps(self, broken: Answer) -> list[Step]:
         """Return the steps that may go on; none if what was sent cannot be gone on with."""
-        if self._is_allowed and broken.relay.kept is not None and self._splice.text:
+        if self._is_allowed and broken.stream.relay.kept is not None and self._splice.text:
             return _able_to_go_on(self._call.steps, self._broke)
         return []
 
-    def _onward(self, broken: Source, steps: Sequence[Step]) -> Call:
+    def _onward(self, broken: Answer, steps: Sequence[Step]) -> Call:
         """Return the call by which another model goes on after all text so far."""
         splice, call = self._splice, self._call
-        splice.resume(prompt=broken.prompt_tokens, completion=broken.relay.events)
+        splice.resume(prompt=broken.request.prompt_tokens, completion=broken.stream.relay.events)
         call.doing = "a model that goes on"
         return msgspec.structs.replace(
             call,

@@ -4,12 +4,13 @@ Buffered and streamed requests share it. It ends with an Answer, or raises Reque
 AllProvidersExhausted; a cancellation at any await leaves nothing reserved and nothing open.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import TypeAlias
 
 from stepwell.clock import Alarm, Clock, Deadline
-from stepwell.dispatch.answer import Answer, Source
+from stepwell.dispatch.answer import Answer
 from stepwell.dispatch.call import Call, able_steps
 from stepwell.dispatch.continuation import Continuation
 from stepwell.dispatch.end import exhaustion, finished, rejection, retry_after
@@ -22,7 +23,6 @@ from stepwell.routing.asides import Asides
 from stepwell.routing.chain import Step
 from stepwell.routing.explanation import Explanation, explained, rejected
 from stepwell.routing.size import Sizes
-from stepwell.routing.trail import Attempt
 from stepwell.routing.verdict import Outcome
 from stepwell.routing.waterfall import (
     Deliver,
@@ -52,7 +52,7 @@ class Dispatcher:
         queue_size: Requests that may wait for quota at once.
         resume: Let another model go on with a broken stream.
         redact: Takes secrets out of a text.
-        log: Told of every attempt.
+        logger: Gets a line for every attempt.
         observers: Told of every attempt and of every request's end.
 
     Attributes:
@@ -70,7 +70,7 @@ class Dispatcher:
         queue_size: int,
         resume: bool,
         redact: Callable[[str], str],
-        log: Callable[[Attempt], object],
+        logger: logging.Logger,
         observers: Iterable[Observer],
     ) -> None:
         self._clock = clock
@@ -92,7 +92,8 @@ class Dispatcher:
             sizes=self._sizes,
             asides=self.asides,
             redact=redact,
-            observers=(log, *self._observers),
+            logger=logger,
+            observers=self._observers,
         )
 
     async def descend(self, call: Call) -> Answer:
@@ -103,29 +104,6 @@ class Dispatcher:
             RequestRejected: Providers refuse the request itself.
             AllProvidersExhausted: Nothing could serve, or not in time.
         """
-        try:
-            source = await self._descend(call)
-        except BaseException as error:
-            self._finish(call, error)
-            raise
-        return Answer(call, source, clock=self._clock, go_on=self._go_on, finish=self._finish)
-
-    async def explain(self, call: Call) -> Explanation:
-        """Say what `descend` would do first; do nothing, and change nothing."""
-        try:
-            steps = self._sizes.fitting(able_steps(call), call.request.tokens)
-        except BadRequest as refusal:
-            return rejected(call.steps, call.needs, refusal)
-        targets = [target for _, target in self._hops(steps)]
-        seen, waits = await self._reservations.preview(call, targets)
-        return explained(call.steps, call.needs, steps, targets, seen, waits=waits)
-
-    def doing(self, call: Call) -> str:
-        """Say what a request waits for, for the comments that keep its connection alive."""
-        return self._reservations.doing(call)
-
-    async def _descend(self, call: Call) -> Source:
-        """See `descend`; a continuation comes here too, as it is no request of its own."""
         call.steps = able_steps(call)
         if call.number is None:
             call.number = next(self._numbers)
@@ -147,18 +125,57 @@ class Dispatcher:
         move, reply = end.reply
         verdict = reply.verdict
         if verdict.rule.ended is Ended.SUCCESS or verdict.outcome is Outcome.EMPTY:
-            return Source(self._ledger, call.request, move, reply)
+            call.answer = Answer(self._ledger, call.request, move, reply)
+            return call.answer
         raise rejection(reply, call.trail, self._redact)
+
+    async def go_on(self, call: Call, broken: Answer, sink: Sink) -> bytes:
+        """Write what follows where a stream broke.
+
+        Returns:
+            The last of it, which is to be sent together with the end.
+
+        Raises:
+            StreamBroken: No other model could go on.
+        """
+        continuation = Continuation(
+            call,
+            broken,
+            is_allowed=self._resume,
+            clock=self._clock,
+            redact=self._redact,
+            descend=self.descend,
+        )
+        return await continuation.pour(sink)
+
+    def finish(self, call: Call, error: BaseException | None) -> None:
+        """Tell the observers that a request is over, and what it ended with."""
+        if self._observers:
+            event = finished(call, error, self._clock)
+            for observe in self._observers:
+                observe(event)
+
+    async def explain(self, call: Call) -> Explanation:
+        """Say what `descend` would do first; do nothing, and change nothing."""
+        try:
+            steps = self._sizes.fitting(able_steps(call), call.request.tokens)
+        except BadRequest as refusal:
+            return rejected(call.steps, call.needs, refusal)
+        targets = [target for _, target in self._hops(steps)]
+        seen, waits = await self._reservations.preview(call, targets)
+        return explained(call.steps, call.needs, steps, targets, seen, waits=waits)
+
+    def doing(self, call: Call) -> str:
+        """Say what a request waits for, for the comments that keep its connection alive."""
+        return self._reservations.doing(call)
 
     async def _walk(self, call: Call, waterfall: Waterfall[Sent]) -> Deliver[Sent] | GiveUp:
         """Carry out one move after the other. This is the loop."""
-        move = waterfall.start()
+        move = waterfall.next()
         while True:
             match move:
                 case Reserve():
-                    # What is held is delivered; nobody waits for something better.
-                    may_wait = waterfall.best_so_far() is None
-                    room = await self._reservations.take(call, move.targets, may_wait=may_wait)
+                    room = await self._reservations.take(call, move.targets, may_wait=move.may_wait)
                     if isinstance(room, Exhausted):
                         move = waterfall.exhausted(room)
                     else:
@@ -170,7 +187,7 @@ class Dispatcher:
                     return move
                 case Pause():
                     await pause(self._clock, call)
-                    move = waterfall.rested()
+                    move = waterfall.next()
                 case GiveUp() if self._reservations.is_patient(call):
                     # Later there may be room anywhere in the chain; what failed is tried again.
                     await self._reservations.rest(call, waterfall.failed)
@@ -192,24 +209,3 @@ class Dispatcher:
         # Only those for which the request is probably not too large.
         fitting = self._sizes.fitting(call.steps, call.request.tokens)
         return exhaustion(call, retry_after(fitting, blocks, self._clock.monotonic()))
-
-    async def _go_on(self, call: Call, broken: Source, sink: Sink) -> bytes:
-        """Write what follows where a stream broke but for the last; see Continuation."""
-        continuation = Continuation(
-            call,
-            broken,
-            is_allowed=self._resume,
-            clock=self._clock,
-            redact=self._redact,
-            descend=self._descend,
-        )
-        return await continuation.pour(sink)
-
-    def _finish(
-        self, call: Call, error: BaseException | None, source: Source | None = None
-    ) -> None:
-        """Tell the observers that a request is over."""
-        if self._observers:
-            event = finished(call, error, source, self._clock)
-            for observe in self._observers:
-                observe(event)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from stepwell.clock import Clock
-from stepwell.dispatch.answer import Source
 from stepwell.dispatch.call import Call
 from stepwell.errors import AllProvidersExhausted, QueueFull, RequestRejected, StreamBroken
 from stepwell.observe import Finished, end_of
@@ -77,19 +76,16 @@ def broken_stream(relay: Relay, redact: Redact) -> StreamBroken:
     return StreamBroken(f"The provider's stream broke off ({relay.broken}){detail}")
 
 
-def finished(
-    call: Call, error: BaseException | None, source: Source | None, clock: Clock
-) -> Finished:
+def finished(call: Call, error: BaseException | None, clock: Clock) -> Finished:
     """Return the record of a request that is over now.
 
     Args:
         call: The request.
         error: What it ended with; None if it was served.
-        source: Who answered, or began to; None if nobody did.
         clock: For all time.
     """
     seconds = clock.monotonic() - call.arrived
-    request, trail = call.request, call.trail
+    request, trail, answer = call.request, call.trail, call.answer
     return Finished(
         arrived=clock.time() - seconds,
         seconds=seconds,
@@ -104,9 +100,9 @@ def finished(
         max_wait=call.max_wait,
         waited=trail.waited,
         end=end_of(error),
-        target="" if source is None else source.step.name,
-        account="" if source is None else source.target.account,
-        used=None if source is None else source.tokens,
+        target="" if answer is None else answer.move.step.name,
+        account="" if answer is None else answer.move.target.account,
+        used=None if answer is None else answer.tokens,
         retry_after=getattr(error, "retry_after", None),
         attempts=tuple(trail.attempts),
     )

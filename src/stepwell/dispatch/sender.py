@@ -1,5 +1,6 @@
 """Sender: calls an upstream, settles with the ledger, and records the attempt."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -7,6 +8,7 @@ from typing import Final
 from stepwell.clock import Clock
 from stepwell.dispatch.call import Call
 from stepwell.errors import StepwellError
+from stepwell.observe import Observer
 from stepwell.providers.dialects.remembered import remembered
 from stepwell.quota.ledger import Ledger
 from stepwell.quota.reading import Hint, Reading
@@ -34,6 +36,7 @@ class Sender:
         sizes: Learns what targets refuse as too large.
         asides: Hears what providers say beside that.
         redact: Takes secrets out of a text.
+        logger: Gets a line for every attempt.
         observers: Are told every attempt.
     """
 
@@ -46,7 +49,8 @@ class Sender:
         sizes: Sizes,
         asides: Asides,
         redact: Callable[[str], str],
-        observers: Sequence[Callable[[Attempt], object]],
+        logger: logging.Logger,
+        observers: Sequence[Observer],
     ) -> None:
         self._endpoints = endpoints
         self._clock = clock
@@ -54,6 +58,7 @@ class Sender:
         self._sizes = sizes
         self._asides = asides
         self._shortened = remembered(partial(_shortened, redact))
+        self._logger = logger
         self._observers = observers
 
     async def send(self, call: Call, move: Send) -> Reply:
@@ -80,6 +85,8 @@ class Sender:
             attempt = self._attempt(move, reply, started, told)
             self._conclude(call, move, reply, attempt.words)
             call.trail.attempts.append(attempt)
+            if self._logger.isEnabledFor(logging.DEBUG):
+                self._logger.debug("%s %s %s", attempt, attempt.words, attempt.account)
             for observer in self._observers:
                 observer(attempt)
 

@@ -266,6 +266,8 @@ class Count:
         self._make_up(gauge)
         self.gauges.append(gauge)
         self.is_misread = not belief.show(gauge)
+        if self.is_misread:
+            belief.proofs.distrust()  # its window is another one, or moves otherwise
 
     def is_near(self, outcome: Outcome) -> bool:
         """Tell whether a refusal speaks against this limit.

@@ -11,6 +11,8 @@ from math import inf
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+import msgspec
+
 from stepwell.errors import BadRequest
 from stepwell.routing.chain import Step
 
@@ -22,7 +24,7 @@ CLIENTS_TOOLS: Final = frozenset({"function", "custom"})
 """Types of tools that the client runs. All others run at the provider."""
 
 
-class Needs(NamedTuple):
+class Needs(msgspec.Struct, frozen=True):
     """What a request asks of a step.
 
     Attributes:
@@ -93,12 +95,12 @@ def fit(steps: Sequence[Step], needs: Needs) -> Sequence[Step]:
     Raises:
         BadRequest: None may: `no_free_step`, `unsupported_parameter` or `context_length_exceeded`.
     """
-    prompt, answer, capabilities, free = needs
+    prompt, answer, capabilities = needs.prompt_tokens, needs.answer_tokens, needs.capabilities
     takes = all_take(tuple(steps))
     if (
         prompt + answer <= takes.context
         and (takes.capabilities is None or capabilities <= takes.capabilities)
-        and (takes.is_free or not free)
+        and (takes.is_free or not needs.free)
     ):
         return steps
     fitting = [step for step in steps if not lacking(step, needs)]

@@ -1,8 +1,8 @@
 """Attempt and Trail: the record of how a request went down its chain."""
 
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+
+import msgspec
 
 from stepwell.quota.ledger import Block
 from stepwell.quota.reading import Reading
@@ -11,7 +11,7 @@ from stepwell.quota.reading import Reading
 MAX_HEADER = 1024
 
 
-class Attempt(NamedTuple):
+class Attempt(msgspec.Struct, frozen=True):
     """One call of an upstream.
 
     Attributes:
@@ -44,8 +44,7 @@ class Attempt(NamedTuple):
         return f"{self.target}:{self.outcome}({self.status})"
 
 
-@dataclass(slots=True)
-class Trail:
+class Trail(msgspec.Struct):
     """All attempts behind one answer, in order, and the blocks that ended the search.
 
     Attributes:
@@ -54,7 +53,7 @@ class Trail:
         waited: Seconds spent waiting for quota.
     """
 
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt] = []
     blocks: tuple[Block, ...] = ()
     waited: float = 0.0
 

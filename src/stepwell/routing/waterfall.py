@@ -1,10 +1,10 @@
 """One request's way down, as a state machine that does nothing itself.
 
-`dispatch` asks for the next move, carries it out, and reports what happened:
+`dispatch` asks for a move (`next`), carries it out, and reports what happened:
 
     Reserve(targets)   -> reserved(reservation) or exhausted(answer)
     Send(step, ...)    -> judged(verdict, reply)
-    Pause()            -> rested()
+    Pause()            -> next()
     Deliver(reply)        the end: an answer, or a refusal that is the client's to read
     GiveUp(...)           the end: nothing could serve
 
@@ -12,13 +12,13 @@ A pass tries each target at most once. A request that can wait does not give up:
 goes down once more (`anew`). Replies that may become the answer if nothing better comes
 (a refusal awaiting a second opinion, an empty completion) are held meanwhile.
 
-Moves live as long as it takes to carry them out; that they are not frozen is a third of their cost.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Generic, TypeAlias, TypeVar
+
+import msgspec
 
 from stepwell.quota.ledger import Exhausted, Reservation
 from stepwell.routing.chain import Step, Target
@@ -33,15 +33,19 @@ ReplyT = TypeVar("ReplyT")
 CHANCES: Final = 2
 
 
-@dataclass(slots=True)
-class Reserve:
-    """Ask the ledger for the first of these with room."""
+class Reserve(msgspec.Struct):
+    """Ask the ledger for the first of these with room.
+
+    Attributes:
+        targets: In order.
+        may_wait: Nothing is held that could be delivered instead.
+    """
 
     targets: list[Target]
+    may_wait: bool
 
 
-@dataclass(slots=True)
-class Send:
+class Send(msgspec.Struct):
     """Call this step on this reservation."""
 
     step: Step
@@ -49,20 +53,17 @@ class Send:
     reservation: Reservation
 
 
-@dataclass(slots=True)
-class Pause:
+class Pause(msgspec.Struct):
     """Wait a moment, with jitter, before the second pass."""
 
 
-@dataclass(slots=True)
-class Deliver(Generic[ReplyT]):
+class Deliver(msgspec.Struct, Generic[ReplyT]):
     """Hand this reply to the client."""
 
     reply: ReplyT
 
 
-@dataclass(slots=True)
-class GiveUp:
+class GiveUp(msgspec.Struct):
     """Nothing could serve; `exhausted` is the ledger's last word, None if all were tried."""
 
     exhausted: Exhausted | None
@@ -120,8 +121,11 @@ class Waterfall(Generic[ReplyT]):
         self._sent: Hop | None = None
         self.failed: set[str] = set()
 
-    def start(self) -> Move[ReplyT]:
-        return self._reserve()
+    def next(self) -> Move[ReplyT]:
+        """Return the first move, or the one after a pause."""
+        if not self._left:
+            return self._bottom(None)
+        return Reserve([target for _, target in self._left], self._held is None)
 
     def reserved(self, reservation: Reservation) -> Send:
         for hop in self._left:
@@ -132,9 +136,6 @@ class Waterfall(Generic[ReplyT]):
 
     def exhausted(self, answer: Exhausted) -> Move[ReplyT]:
         return self._bottom(answer)
-
-    def rested(self) -> Move[ReplyT]:
-        return self._reserve()
 
     def anew(self) -> list[Target]:
         """Begin another pass and return whom to ask: all but those for which it is too large."""
@@ -147,11 +148,10 @@ class Waterfall(Generic[ReplyT]):
     def judged(self, verdict: Verdict, reply: ReplyT) -> Move[ReplyT]:
         """Take in what the call came to."""
         assert self._sent is not None
-        hop = self._sent
-        self._left.remove(hop)
-        rule = verdict.rule
+        hop, rule = self._sent, verdict.rule
         if rule.then is Then.ANSWER:
             return Deliver(reply)
+        self._left.remove(hop)
         if rule.then is Then.NEXT:
             self._note(verdict.outcome, reply)
             if rule.accident:
@@ -159,7 +159,7 @@ class Waterfall(Generic[ReplyT]):
             elif verdict.outcome is Outcome.RATE_LIMITED:
                 self._refused.append(hop)
                 self._was_told = self._was_told or verdict.hint.delay is not None
-            return self._reserve()
+            return self.next()
         return self._second_opinion(verdict.outcome, reply, hop[0])
 
     def best_so_far(self) -> ReplyT | None:
@@ -189,15 +189,10 @@ class Waterfall(Generic[ReplyT]):
             self._held = (outcome, reply)
             if outcome is Outcome.REFUSED:
                 self._left = [hop for hop in self._left if hop[0].provider != step.provider]
-            return self._reserve()
+            return self.next()
         if outcome is Outcome.EMPTY:
             return Deliver(reply)
         return Deliver(held[1])
-
-    def _reserve(self) -> Move[ReplyT]:
-        if not self._left:
-            return self._bottom(None)
-        return Reserve([target for _, target in self._left])
 
     def _bottom(self, answer: Exhausted | None) -> Move[ReplyT]:
         """Nothing can be asked now: deliver what is held, go round once more, or give up."""
@@ -223,4 +218,4 @@ class Waterfall(Generic[ReplyT]):
         again = {*self._refused, *self._left}
         self._left = [hop for hop in self._hops if hop in again]
         self._refused = []
-        return self._reserve()
+        return self.next()

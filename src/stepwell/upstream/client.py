@@ -57,7 +57,7 @@ class Reply(msgspec.Struct):
         error: The body of a refusal, decoded, or as text if it is no JSON.
         detail: A short word on a failure that has no body: `timeout`, `connect`.
         tokens: Total tokens as the provider counted; None if it did not say.
-        stream: The open stream of an answer to a streamed request; whoever takes it closes it.
+        stream: The open stream of an answer to a streamed request; whoever takes it closes its answer.
         was_sent: The request may have reached the provider.
     """
 
@@ -76,9 +76,6 @@ class OpenStream(msgspec.Struct):
 
     relay: Relay
     answer: Answer
-
-    async def aclose(self) -> None:
-        await self.answer.aclose()
 
 
 @dataclass(frozen=True, slots=True)

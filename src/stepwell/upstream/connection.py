@@ -99,11 +99,10 @@ class Connection(asyncio.Protocol):
         self._has_no_body = has_no_body
         self._is_whole = body is not None
         self._head_size = 0
-        transport = self.transport
         if body is not None and len(body) > 1:
             self._write((head, *body))
         else:  # two buffers cost more than to join them
-            transport.write(head + body[0] if body else head)
+            self._write((head + body[0] if body else head,))
         return answer
 
     async def send(
@@ -154,9 +153,9 @@ class Connection(asyncio.Protocol):
 
         See gh-127655 of CPython; gh-136234 and gh-155888 are others that it has.
         """
-        write = self.transport.write
+        assert self._transport is not None
         for part in parts:
-            write(part)
+            self._transport.write(part)
 
     def _wants_more(self, answer: Answer) -> bool:
         return answer is self._answer and not answer.status
@@ -308,7 +307,8 @@ class Connection(asyncio.Protocol):
             self._go_on_writing()
         if not self._is_reading:
             self.resume()
-        transport = self.transport
+        transport = self._transport
+        assert transport is not None
         # A request that has not left when its answer is whole was not read to its end.
         is_sent = self._is_whole and not transport.get_write_buffer_size()
         if keep and is_sent and not transport.is_closing():

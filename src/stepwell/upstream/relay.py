@@ -111,7 +111,7 @@ class Relay:
     async def look_ahead(self) -> None:
         """Read until the stream is an answer, has failed, or has ended; nothing is sent yet."""
         size = 0
-        while not (self._is_decided() or (self._eof and not self._rest)):
+        while self._rest or not self._eof:
             try:
                 chunk = self._rest or await self._body.read()
             except BREAKS as error:
@@ -126,9 +126,11 @@ class Relay:
                     self._held.append(event)
                 if self._is_decided():
                     self._late = events[number:]
-                    break
+                    return
             if size > MAX_HELD_BYTES or len(self._held) > MAX_HELD_EVENTS:
                 self.is_answer = True
+            if self._is_decided():
+                return
 
     async def pour(self, sink: Sink) -> bytes:
         """Write whole events in the bytes that came, until the stream has ended or broken.
@@ -237,7 +239,7 @@ class Relay:
 
     def _is_even(self) -> bool:
         """Whether the next chunk begins with an event, and one that may go out undecoded."""
-        return not (self._every_choice or self._splitter.holds)
+        return not (self._every_choice or self._splitter.held)
 
     def _is_decided(self) -> bool:
         """Whether it is known that there is an answer, or that there will be none."""
@@ -249,7 +251,7 @@ class Relay:
 
     def _first_of(self, chunk: bytes) -> tuple[Sequence[bytes], bytes]:
         """Return the first event of a chunk and the rest, or all events where that is not as easy."""
-        if not (self._splitter.holds or chunk.startswith(b"\n") or CR in chunk):
+        if not (self._splitter.held or chunk.startswith(b"\n") or CR in chunk):
             end = chunk.find(b"\n\n") + 2
             if end >= 2:
                 return (chunk[:end],), chunk[end:]
@@ -270,7 +272,7 @@ class Relay:
 
     def _relayed(self, chunk: bytes) -> bytes:
         """Return what goes out of the next bytes: as they are, as far as they only carry content."""
-        if is_one_data_line(chunk) and not self._splitter.holds:
+        if is_one_data_line(chunk) and not self._splitter.held:
             return self._sifted([chunk])
         plain = 0
         if self._is_even() and not self._has_ended():

@@ -49,11 +49,14 @@ class EventSplitter:
 
     Args:
         max_event: Bytes after which an event must have ended.
+
+    Attributes:
+        held: What has come of an event that is not whole.
     """
 
     def __init__(self, max_event: int = MAX_EVENT) -> None:
         self._max_event = max_event
-        self._held = bytearray()  # the event whose end has not come
+        self.held = bytearray()
         self._has_cr = False  # in what is held
 
     def feed(self, chunk: bytes) -> list[bytes]:
@@ -62,7 +65,7 @@ class EventSplitter:
         Raises:
             EventTooLarge: What is held is longer than `max_event`.
         """
-        held = self._held
+        held = self.held
         searched = max(0, len(held) - _OVERLAP)
         self._has_cr = self._has_cr or CR in chunk
         end_of = _end_after_any if self._has_cr else _end_after_lf
@@ -81,22 +84,17 @@ class EventSplitter:
         self._hold(chunk, start)
         return events
 
-    @property
-    def holds(self) -> bool:
-        """Whether something has come of an event that is not whole."""
-        return bool(self._held)
-
     def rest(self) -> bytes:
         """Return what has come of an event that is not whole: at the stream's end, a cut one."""
-        return bytes(self._held)
+        return bytes(self.held)
 
     def _hold(self, chunk: bytes, start: int) -> None:
-        self._held += memoryview(chunk)[start:]
-        self._has_cr = CR in self._held
+        self.held += memoryview(chunk)[start:]
+        self._has_cr = CR in self.held
         self._check_length()
 
     def _check_length(self) -> None:
-        if len(self._held) > self._max_event:
+        if len(self.held) > self._max_event:
             raise EventTooLarge(f"an event is longer than {self._max_event} bytes")
 
 
