@@ -230,6 +230,7 @@ class Count:
             hard=False,
             is_ending=_SAME < opens - now <= _MOMENT,
             may_end=may_open if self.belief.proofs.is_confirmed else None,
+            lasts=opens if self.usage.by_request else -inf,
         )
 
     # --- learning

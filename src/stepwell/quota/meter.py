@@ -170,7 +170,7 @@ class Meter:
     def _lasts(self, opens: float, now: float, tokens: int) -> float:
         """Return until when nothing can have come back, but for what is rounded or late on its way."""
         may_be_over = inf if self.count is None else self.count.may_open(now, tokens)
-        return opens - self._lag if may_be_over <= now else min(opens - self._lag, may_be_over)
+        return opens - self._lag if may_be_over < now else min(opens - self._lag, may_be_over)
 
     def _may_be_over(self, now: float, tokens: int) -> bool:
         """Tell whether, as its window may move, something may have come back since the reading."""

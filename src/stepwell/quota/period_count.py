@@ -128,8 +128,8 @@ class PeriodCount:
     def block(self, key: str, now: float, tokens: int, typical: int) -> Block:
         hard = self._confirmed > self._wall.unix(now) and self.opens(now, typical) > now
         opens = self.opens(now, tokens)
-        is_same = self.limit.metric is Metric.REQUESTS
-        lasts = min(opens, self._wall.monotonic(self._confirmed)) if is_same else -inf
+        lasts = min(opens, self._wall.monotonic(self._confirmed)) if hard else opens
+        lasts = lasts if self.limit.metric is Metric.REQUESTS else -inf
         return Block(key, "count", known(opens), told=False, hard=hard, lasts=lasts)
 
     # --- learning

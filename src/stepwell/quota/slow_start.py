@@ -48,7 +48,7 @@ class SlowStart:
         return self._pools[0].in_flight + calls <= self.admits or self._is_known(now + LIFE)
 
     def block(self, key: str, now: float, tokens: int, typical: int) -> Block:
-        return Block(key, "slow_start", None, told=False, hard=False)
+        return Block(key, "slow_start", None, told=False, hard=False, lasts=inf)
 
     def _is_known(self, now: float) -> bool:
         return any(pool.is_known(now) for pool in self._pools)

@@ -88,16 +88,15 @@ class Standings:
 def _lasts(standing: Standing, blocks: Sequence[Block]) -> float:
     """Return until when a standing is the same for every request; -inf if it is not.
 
-    It is while it is hard, as then it is no matter what the request has been told or can wait for, and
-    while every hard block is the same, or ends before a cooldown that is. For fewer tokens, and as
-    time passes, none lasts longer.
+    It is while it is hard, as then it is no matter since when a request waits, and while every block
+    is the same, or ends before a cooldown. What is soft for many tokens may be hard for fewer, but it
+    does not last longer, neither for those nor as time passes.
     """
     decides = standing.block
     if not decides.hard:
         return -inf
-    hard = [block for block in blocks if block.hard]
-    if decides.bench is not None and decides.until is not None:
-        end = decides.until
-        hard = [block for block in hard if block.until is None or block.until > end]
-        return min([decides.lasts, *[block.lasts for block in hard]])
-    return min([block.lasts for block in hard])
+    if decides.bench is None or decides.until is None:
+        return min([block.lasts for block in blocks])
+    end = decides.until
+    ends_first = all(block.until is None or block.until <= end for block in blocks)
+    return decides.lasts if ends_first else -inf
