@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from math import inf
 from operator import itemgetter
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
-from stepwell.quota.bucket import Bucket, Course, least_bucket
+from stepwell.quota.bucket import Course, least_bucket
+from stepwell.quota.buckets import MOST_BUCKETS, Buckets, Filling
 from stepwell.quota.limit import Metric
 from stepwell.quota.traffic import Served, Traffic
 from stepwell.quota.window import SlidingWindow
@@ -27,32 +28,6 @@ MOST_KEPT: Final = 600.0
 
 _SENT: Final = itemgetter(2)
 _AMOUNT: Final = itemgetter(1)
-
-
-class _Kind(NamedTuple):
-    """How a bucket is filled.
-
-    Attributes:
-        rate: It drains so much in a second.
-        is_late: Calls stand in it by their answers, not by their sending.
-        before: It held so much when the last call was counted that is not remembered any more.
-        most: It never holds more: who would have made it overflow was not let in.
-    """
-
-    rate: float
-    is_late: bool = False
-    before: float = 0.0
-    most: float = inf
-
-    def is_bounded_by(self, other: Self) -> bool:
-        """Tell whether it surely has as much room as another one, if both have an end, or holds as much.
-
-        What drains slower holds more, and what is larger has more room. So what was known by other
-        bounds is not forgotten with the calls that nobody remembers any more.
-        """
-        if self.most < inf:
-            return other.most < inf and other.rate <= self.rate
-        return not self.before and not other.before and other.rate >= self.rate
 
 
 class Usage:
@@ -97,9 +72,9 @@ class Usage:
         self._late = SlidingWindow(window, keep=kept)
         self._doubtful = SlidingWindow(window, keep=kept)
         self._doubts = False  # there ever was any of that; most targets are asked who have room
-        self._buckets: dict[_Kind, Bucket] = {}
-        # By kind, and by whether with doubts; until something is counted.
-        self._courses: dict[tuple[_Kind, bool], Course] = {}
+        self._buckets = Buckets(self._early, self._late)
+        # By how they are filled, and by whether with doubts; until something is counted.
+        self._courses: dict[tuple[Filling, bool], Course] = {}
 
     def __repr__(self) -> str:
         return f"<Usage of {self.metric}/{self.window:g}s, {self._traffic.amount} in flight>"
@@ -116,9 +91,8 @@ class Usage:
         self._late.serve(calls)
         if self._courses:
             self._courses = {}
-        if self._buckets:
-            for _, cost, sent, answered in calls:
-                self._fill(cost, sent, answered)
+        if self._buckets.known:
+            self._buckets.fill(calls)
 
     def doubt(self, cost: int, answered: float) -> None:
         """Count a call that was refused or failed, unless the provider is known not to."""
@@ -157,7 +131,7 @@ class Usage:
 
     def take_over(self, early: SlidingWindow, late: SlidingWindow) -> None:
         """Begin with what was counted by another usage."""
-        self._early, self._late = early, late
+        self._early, self._late, self._buckets = early, late, Buckets(early, late)
 
     # --- questions
 
@@ -284,7 +258,7 @@ class Usage:
     def surely_level(self, amount: float, now: float) -> float:
         """Return what is surely in a bucket that holds `amount` and drains it in one window."""
         rate = amount / self.window
-        bucket = self._bucket(_Kind(rate))
+        bucket = self._buckets.get(Filling(rate))
         return (
             bucket.level(now, rate) if bucket.changed <= now else self.surely_was(amount, now, now)
         )
@@ -292,19 +266,19 @@ class Usage:
     def maybe_level(self, amount: float, now: float) -> float:
         """Return all that may be in such a bucket."""
         rate = amount / self.window
-        return self._bucket(self._most_of(rate)).level(now - self._late_by, rate)
+        return self._buckets.get(self._most_of(rate)).level(now - self._late_by, rate)
 
     def surely_drains_to(self, level: float, amount: float, now: float) -> float:
         rate = amount / self.window
-        return self._bucket(_Kind(rate)).falls_to(level, now, rate)
+        return self._buckets.get(Filling(rate)).falls_to(level, now, rate)
 
     def maybe_drains_to(self, level: float, amount: float, now: float) -> float:
         rate, late = amount / self.window, self._late_by
-        return self._bucket(self._most_of(rate)).falls_to(level, now - late, rate) + late
+        return self._buckets.get(self._most_of(rate)).falls_to(level, now - late, rate) + late
 
     def surely_was(self, amount: float, sent: float, answered: float) -> float:
         """Return what surely was in such a bucket at an answer, of what was sent until a moment."""
-        return self._course(_Kind(amount / self.window)).level(sent, answered)
+        return self._course(Filling(amount / self.window)).level(sent, answered)
 
     def maybe_was(
         self, amount: float, sent: float, answered: float, *, doubts: bool = True
@@ -314,10 +288,14 @@ class Usage:
         Without `doubts` that is apart from calls that were refused or failed.
         """
         moment, doubts = sent - self._late_by, doubts and self._doubts
-        kind = self._most_of(amount / self.window)
-        course = self._course(kind._replace(most=inf) if doubts else kind, doubts=doubts)
+        filling = self._most_of(amount / self.window)
+        course = self._course(filling._replace(most=inf) if doubts else filling, doubts=doubts)
         late = self._doubtful.between(moment, answered) if doubts else 0
-        return course.level(moment, moment) + self._source(kind).between(moment, answered) + late
+        return (
+            course.level(moment, moment)
+            + self._buckets.source(filling).between(moment, answered)
+            + late
+        )
 
     def surely_held(self, more: float, sent: float, answered: float) -> float:
         """Return the least amount of a bucket that has room for `more` beside what surely was in it.
@@ -375,7 +353,7 @@ class Usage:
         self._doubtful.restore(state["doubtful"], then)
         self.is_prompt, self.forgives = bool(state["prompt"]), bool(state["forgives"])
         self.counts_refused = bool(state.get("counts_refused", False))
-        self._buckets.clear()
+        self._buckets.known.clear()
         self._courses = {}
 
     # --- inner
@@ -385,62 +363,24 @@ class Usage:
         """By so much later than it stands here a call may have been counted."""
         return WAY if self.is_prompt else 0.0
 
-    def _fill(self, cost: int, sent: float, answered: float) -> None:
-        for kind, bucket in self._buckets.items():
-            moment = answered if kind.is_late else sent
-            late = bucket.changed - moment
-            if late <= 0:
-                bucket.add(cost, moment, kind.rate)
-            else:  # calls overtake each other, and what it lost meanwhile may be of this one
-                left = cost if kind.before else max(0.0, cost - kind.rate * late)
-                bucket.set(bucket.level(bucket.changed, kind.rate) + left, bucket.changed)
-
-    def _most_of(self, rate: float) -> _Kind:
-        """Return the kind of a bucket that holds all that may be in it."""
+    def _most_of(self, rate: float) -> Filling:
+        """Return how a bucket is filled that holds all that may be in it."""
         # A refused call that is counted is one too many, and so is each that follows.
         full = rate * self.window + self.surely_taken(1)
-        return _Kind(rate, not self.is_prompt, full, inf if self.counts_refused else full)
+        return Filling(rate, not self.is_prompt, full, inf if self.counts_refused else full)
 
-    def _source(self, kind: _Kind) -> SlidingWindow:
-        return self._late if kind.is_late else self._early
-
-    def _bucket(self, kind: _Kind) -> Bucket:
-        found = self._buckets.get(kind)
-        if found is None:
-            found = _filled(kind, self._source(kind))
-            for other, bucket in self._buckets.items():
-                if kind.is_bounded_by(other):
-                    found.meet(bucket, other.rate, kind.rate, larger=kind.before - other.before)
-            if len(self._buckets) >= _BUCKETS:
-                del self._buckets[next(iter(self._buckets))]  # the oldest
-            self._buckets[kind] = found
-        return found
-
-    def _course(self, kind: _Kind, *, doubts: bool = False) -> Course:
+    def _course(self, filling: Filling, *, doubts: bool = False) -> Course:
         """Return how full a bucket was at every moment, as refusals are asked about again and again."""
-        found = self._courses.get((kind, doubts))
+        found = self._courses.get((filling, doubts))
         if found is None:
-            if len(self._courses) > _BUCKETS:
+            if len(self._courses) >= MOST_BUCKETS:
                 self._courses.clear()
-            source = self._source(kind)
+            source = self._buckets.source(filling)
             entries = source.entries()
             if doubts:
                 entries = sorted(entries + self._doubtful.entries())
-            is_known = not kind.before or source.forgotten == -inf
-            before = (0.0, -inf) if is_known else (kind.before, source.forgotten)
-            found = Course(entries, kind.rate, before, kind.most)
-            self._courses[kind, doubts] = found
+            is_known = not filling.before or source.forgotten == -inf
+            before = (0.0, -inf) if is_known else (filling.before, source.forgotten)
+            found = Course(entries, filling.rate, before, filling.most)
+            self._courses[filling, doubts] = found
         return found
-
-
-# Two bounds of the amount, each early and late, and the same after something was learned.
-_BUCKETS: Final = 8
-
-
-def _filled(kind: _Kind, counted: SlidingWindow) -> Bucket:
-    """Return a bucket with all in it that was counted, or may have been."""
-    bucket = Bucket(kind.most)
-    if kind.before and counted.forgotten > -inf:
-        bucket.set(kind.before, counted.forgotten)
-    bucket.fill(counted.entries(), kind.rate)
-    return bucket
