@@ -120,7 +120,7 @@ class ChatCompletions:
                         await answer.drain()
                     finally:
                         await answer.aclose()
-            except Exception as error:
+            except Exception as error:  # the edge: once events flow, only an event can tell it
                 if not events.is_open:
                     raise  # a real status and JSON body
                 await events.close(self._event_of(self._tellable(error)))

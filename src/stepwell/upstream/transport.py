@@ -392,7 +392,7 @@ async def _upload(
         await connection.send_stream(answer, pieces, seconds)
     except httpx.TransportError:
         raise
-    except Exception as error:
+    except Exception as error:  # the body is the host's own stream, and may raise anything
         raise httpx.WriteError("the request could not be sent") from error
 
 
